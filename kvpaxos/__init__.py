@@ -1,0 +1,1 @@
+"""kvpaxos: a key-value store replicated with Multi-Paxos, on Twisted."""

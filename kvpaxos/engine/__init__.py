@@ -1,0 +1,1 @@
+"""Where the state lives: in memory, or in RocksDB."""

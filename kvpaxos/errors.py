@@ -1,0 +1,92 @@
+"""Every exception that kvpaxos raises on purpose.
+
+They are divided by what the caller should do about them.
+"""
+
+from __future__ import annotations
+
+
+class KvPaxosError(Exception):
+    """Base of all kvpaxos errors."""
+
+
+class Unavailable(KvPaxosError):
+    """The request was not carried out, and it is safe to send it again."""
+
+
+class OutcomeUnknown(KvPaxosError):
+    """The request may or may not have been carried out."""
+
+
+class BadRequest(KvPaxosError):
+    """The request makes no sense as it stands. It was not carried out; mend it first."""
+
+
+class TooLarge(BadRequest):
+    """A key, a value or a whole request is over its limit. It was not carried out."""
+
+
+class Forbidden(KvPaxosError):
+    """The caller may not do this, or may not do it here. It was not carried out."""
+
+
+class CommandError(KvPaxosError):
+    """Bytes that should hold a command of the state machine do not."""
+
+
+class WireError(KvPaxosError):
+    """A peer sent bytes that are not a message of this protocol."""
+
+
+class ConfigError(KvPaxosError):
+    """The settings are wrong.
+
+    The message is one sentence that names the file, the key and the mend.
+    """
+
+
+class StartError(KvPaxosError):
+    """The node cannot start as things are; the message is one sentence that says what to do."""
+
+
+class DiskError(KvPaxosError):
+    """A disk refused to write or to sync. The node must stop, and never retry.
+
+    The message is one sentence that names the path and the cause.
+    """
+
+
+class JournalDamaged(StartError):
+    """The journal holds bytes that were once written whole and are whole no longer.
+
+    :ivar path: the damaged file.
+    :ivar offset: where the first bad record starts, in bytes from the file's start.
+    """
+
+    def __init__(self, path: str, offset: int, what: str) -> None:
+        super().__init__(
+            f"{path}: {what} at byte {offset} is damaged; this node will not vote on it."
+            " Restore the file from a sound copy of this same disk, or replace the node."
+        )
+        self.path = path
+        self.offset = offset
+
+
+class StateDamaged(StartError):
+    """The state on disk holds bytes that were once written whole and are whole no longer.
+
+    It shows at the start or whenever the bytes are read; the node must stop either way.
+
+    :ivar where: the directory, or the record, that is damaged.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        super().__init__(
+            f"{where}: the state is damaged ({what}); this node will not answer from it."
+            " Restore the directory from a sound copy of this same disk, or replace the node."
+        )
+        self.where = where
+
+
+class StateClosed(Unavailable):
+    """The state, or a view of it, is closed already: nothing was read or written."""

@@ -1,0 +1,75 @@
+"""The state as it was at one moment, for whoever reads more of it than one key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from kvpaxos.store.digest import add_digests, record_digest
+from kvpaxos.store.engine import Snapshot
+from kvpaxos.store.entry import Entry, decode_entry
+from kvpaxos.store.layout import Layout
+from kvpaxos.store.meta import Meta
+
+
+class View:
+    """One group's state at one moment. It costs memory until it is closed.
+
+    :ivar count: how many keys there were.
+    :ivar revision: the state's revision.
+    :ivar digest: the digest of the state, as it was kept from change to change.
+    """
+
+    def __init__(self, snapshot: Snapshot, layout: Layout, meta: Meta) -> None:
+        self.count = meta.count
+        self.revision = meta.revision
+        self.digest = meta.digest(layout)
+        self._snapshot = snapshot
+        self._layout = layout
+
+    def page(self, after: bytes | None, limit: int, bytes_max: int) -> list[tuple[bytes, Entry]]:
+        """Return the keys above ``after``, or from the first, with what they held, in order.
+
+        There are at most ``limit`` of them, and at most ``bytes_max`` bytes of keys and values
+        unless the first alone has more. None are left if the page is empty.
+
+        :raises StateClosed: the view or the engine is closed.
+        :raises StateDamaged: the node must stop.
+        """
+        assert limit > 0, "an empty page would look like the end"
+        start, end = self._layout.users
+        if after is not None:
+            start = self._layout.after_user(after)
+
+        page: list[tuple[bytes, Entry]] = []
+        room = bytes_max
+        for place, record in self._snapshot.scan(start, end):
+            key = self._layout.user_of(place)
+            entry = decode_entry(place, record)
+            room -= len(key) + len(entry.value)
+            if page and room < 0:
+                break
+            page.append((key, entry))
+            if len(page) == limit:
+                break
+        return page
+
+    def records(self) -> Iterator[tuple[bytes, bytes]]:
+        """Yield everything that is equal on all replicas, as the engine holds it."""
+        return self._snapshot.scan(*self._layout.replicated)
+
+    def close(self) -> None:
+        """Let go of the moment. To do it twice is harmless."""
+        self._snapshot.close()
+
+    def recompute_digest(self) -> int:
+        """Return the digest that the records themselves give. It reads all of them, and blocks.
+
+        It differs from ``digest`` if a record rotted, or if count or digest were kept wrong.
+        """
+        start, end = self._layout.users
+        count = 0
+        total = 0
+        for place, record in self.records():
+            count += start <= place < end
+            total = add_digests(total, record_digest(place, record))
+        return Meta(count, self.revision, total).digest(self._layout)
