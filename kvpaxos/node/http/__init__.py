@@ -1,0 +1,1 @@
+"""The HTTP face: requests become operations of the store, its answers become JSON."""

@@ -1,0 +1,1 @@
+"""Tests of the HTTP face, most of them over a connection in memory."""

@@ -1,0 +1,316 @@
+"""Where parameters may stand, and what they may be made of."""
+
+from __future__ import annotations
+
+import json
+import tracemalloc
+from base64 import b64encode
+from typing import Any, NamedTuple
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from kvpaxos.errors import BadRequest, TooLarge
+from kvpaxos.node.http.bodies import read_form
+from kvpaxos.node.http.limits import HttpLimits
+from kvpaxos.node.http.parameters import Parameters
+from test.node.http.harness import Node
+
+TEXTS = {
+    "blank": "two words",
+    "quote": 'say "it\'s"',
+    "ampersand": "a&b",
+    "equals sign": "a=b==c",
+    "plus": "1+1",
+    "percent": "100%",
+    "escape": "%41%zz%",
+    "newline": "one\ntwo\r\nthree\r",
+    "NUL": "a\0b",
+    "semicolon": "a;b",
+    "slash and question mark": "/a?b#c",
+    "backslash": "\\u0041 \\n",
+    "CJK": "键值",
+    "emoji": "🔑🗝️",
+    "right to left": "مفتاح",
+    "last character": "\U0010ffff",
+    "line separator": "\u2028\u2029",
+    "byte order mark": "\ufefftext",
+    "looks like JSON": '{"key":"a"}',
+}
+
+FORM = "application/x-www-form-urlencoded"
+
+
+def form(**parameters: str) -> bytes:
+    return "&".join(f"{name}={quote_plus(text)}" for name, text in parameters.items()).encode()
+
+
+def query(**parameters: str) -> str:
+    return "&".join(f"{name}={quote(text, safe='')}" for name, text in parameters.items())
+
+
+def multipart(boundary: str = "cut", **parameters: str) -> bytes:
+    parts = [
+        f'--{boundary}\r\nContent-Disposition: form-data; name="{name}"\r\n\r\n{text}\r\n'
+        for name, text in parameters.items()
+    ]
+    return f"{''.join(parts)}--{boundary}--\r\n".encode()
+
+
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_any_text_is_a_key_and_a_value(text: str, node: Node) -> None:
+    stored: list[tuple[str, bytes, str | None]] = [
+        (f"/kv/set?{query(key=text, value=text + '1')}", b"", None),
+        ("/kv/set", form(key=text, value=text + "2"), FORM),
+        ("/kv/set", json.dumps({"key": text, "value": text + "3"}).encode(), "application/json"),
+        (
+            "/kv/set",
+            json.dumps({"key": text, "value": text + "4"}, ensure_ascii=False).encode(),
+            "application/json; charset=utf-8",
+        ),
+        ("/kv/set", multipart(key=text, value=text + "5"), "multipart/form-data; boundary=cut"),
+    ]
+    for number, (target, body, content_type) in enumerate(stored, 1):
+        assert node.ask("POST", target, body, content_type).status == 200
+        reply = node.ask("GET", f"/kv/get?{query(key=text)}")
+        assert reply.json == {"success": "true", "value": f"{text}{number}"}
+    assert node.store.count() == 2
+
+
+CONTENT_TYPES = [
+    None,
+    "",
+    FORM,
+    FORM + "; charset=latin-1",
+    "text/plain",
+    "application/octet-stream",
+    "application/json",
+    "multipart/form-data",
+    "multipart/form-data; boundary=cut",
+    "multipart/form-data; boundary=" + ";" * 5000,
+    "nonsense",
+    ";;;",
+]
+
+
+@pytest.mark.parametrize("content_type", CONTENT_TYPES)
+@pytest.mark.parametrize("method", ["POST", "PUT"])
+def test_a_form_is_read_whatever_its_content_type_says(
+    method: str, content_type: str | None, node: Node
+) -> None:
+    body = form(key="a&b", value="c d")
+
+    assert node.ask(method, "/kv/insert", body, content_type).json == {"success": "true"}
+    assert node.ask("GET", "/kv/get?key=a%26b").json["value"] == "c d"
+
+
+def test_a_body_wins_over_the_query(node: Node) -> None:
+    bodies: list[tuple[bytes, str | None]] = [
+        (form(value="body"), None),
+        (b'{"value":"body"}', "application/json"),
+        (multipart(value="body"), "multipart/form-data; boundary=cut"),
+    ]
+    for body, content_type in bodies:
+        node.ask("POST", "/kv/set?key=k&value=query", body, content_type)
+        assert node.ask("GET", "/kv/get?key=k").json["value"] == "body"
+
+
+def test_a_read_may_have_its_parameters_in_the_body_too(node: Node) -> None:
+    assert node.ask("GET", "/kv/get?key=none", b"key=taken").json["value"] == "old"
+    assert node.ask("GET", "/kv/get", b'{"key":"taken"}', "application/json").json["value"] == "old"
+
+
+def test_a_path_that_takes_no_parameters_does_not_read_the_body(node: Node) -> None:
+    assert node.ask("GET", "/kvman/status", b"{", "application/json").status == 200
+
+
+def test_null_in_json_means_not_given(node: Node) -> None:
+    body = b'{"key":"a","expect":null,"value":"b"}'
+
+    assert node.ask("POST", "/kv/cas", body, "application/json").json == {"success": "true"}
+
+
+def test_numbers_in_json_are_numbers_and_no_keys(node: Node) -> None:
+    kind = "application/json"
+
+    assert node.ask("POST", "/kv/set", b'{"key":"a","value":"b","timeout":2}', kind).status == 200
+    assert node.store.writes[-1][1] == 2.0
+    assert node.ask("POST", "/kv/set", b'{"key":1,"value":"b"}', kind).status == 400
+    assert node.ask("POST", "/kv/set", b'{"key":"a","value":1.5}', kind).status == 400
+
+
+class Bad(NamedTuple):
+    rule: str
+    body: bytes
+    content_type: str | None = None
+
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data; boundary=cut"
+
+MALFORMED = [
+    Bad("JSON that is cut off", b'{"key":"a","value":"b"', JSON),
+    Bad("JSON with something after it", b'{"key":"a","value":"b"} x', JSON),
+    Bad("a JSON list", b'["key","a"]', JSON),
+    Bad("a JSON string", b'"key"', JSON),
+    Bad("JSON null", b"null", JSON),
+    Bad("JSON that is not UTF-8", b'{"key":"a","value":"\xff"}', JSON),
+    Bad("JSON in UTF-16", '{"key":"a","value":"b"}'.encode("utf-16"), JSON),
+    Bad("JSON with NaN", b'{"key":"a","value":"b","timeout":NaN}', JSON),
+    Bad("half of a surrogate pair", b'{"key":"\\ud800","value":"b"}', JSON),
+    Bad("a value that is a list", b'{"key":"a","value":["b"]}', JSON),
+    Bad("a value that is true", b'{"key":"a","value":true}', JSON),
+    Bad("a timeout that is an object", b'{"key":"a","value":"b","timeout":{}}', JSON),
+    Bad(
+        "a timeout of a million digits",
+        b'{"key":"a","value":"b","timeout":1%s}' % (b"0" * 10**6),
+        JSON,
+    ),
+    Bad("a deep nest", b'{"key":' + b"[" * 10**6, JSON),
+    Bad("a name twice in JSON", b'{"key":"a","key":"a","value":"b"}', JSON),
+    Bad("too many names in JSON", json.dumps({str(n): "" for n in range(33)}).encode(), JSON),
+    Bad("a name twice in a form", b"key=a&value=b&key=a"),
+    Bad("a name twice, once escaped", b"key=a&value=b&%6Bey=a"),
+    Bad("too many names in a form", b"&".join(b"n%d=" % n for n in range(33))),
+    Bad("a million separators", b"&" * 10**6),
+    Bad("JSON that says it is a form", b'{"key":"a","value":"b"}', FORM),
+    Bad("JSON of no type", b'{"key":"a","value":"b"}'),
+    Bad("a multipart body without an end", multipart(key="a", value="b")[:-4], MULTIPART),
+    Bad(
+        "a part without a name",
+        b"--cut\r\nContent-Disposition: form-data\r\n\r\na\r\n--cut--",
+        MULTIPART,
+    ),
+    Bad("a part without a head", b"--cut\r\n\r\na\r\n--cut--", MULTIPART),
+    Bad(
+        "a part without content", b"--cut\r\nContent-Disposition: x; name=key\r\n--cut--", MULTIPART
+    ),
+    Bad(
+        "a part with an endless head",
+        multipart(key="a", value="b").replace(b'"key"', b'key; x="' + b";" * 2000),
+        MULTIPART,
+    ),
+    Bad(
+        "an endless content type",
+        multipart(key="a", value="b"),
+        'multipart/form-data; boundary=cut; x="' + ";" * 2000,
+    ),
+    Bad(
+        "a name twice in parts", multipart(key="a")[:-9] + multipart(key="a", value="b"), MULTIPART
+    ),
+    Bad("too many parts", multipart(**{f"n{n}": "" for n in range(33)}), MULTIPART),
+]
+
+
+@pytest.mark.parametrize("bad", MALFORMED, ids=lambda bad: bad.rule)
+def test_a_malformed_body_is_refused(bad: Bad, node: Node) -> None:
+    reply = node.ask("POST", "/kv/set", bad.body, bad.content_type)
+
+    assert (reply.status, reply.json["applied"]) == (400, "no")
+    assert len(node.store.writes) == 1
+
+
+def test_too_many_parameters_cost_no_memory() -> None:
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadRequest, match="more than 32 parameters"):
+            read_form(b"&" * 10**6, parameters_max=32)
+        assert tracemalloc.get_traced_memory()[1] < 4 * 10**6
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_parameter_may_not_be_twice_in_the_query(node: Node) -> None:
+    assert node.ask("GET", "/kv/get?key=taken&key=taken").status == 400
+
+
+def test_a_compressed_body_is_refused(node: Node) -> None:
+    reply = node.connect().ask(
+        "POST", "/kv/set", b"\x1f\x8b&key=a&value=b", Content_Encoding="gzip"
+    )
+
+    assert reply.status == 400
+    assert "compressed" in reply.json["message"]
+
+
+def test_a_file_in_a_multipart_body_is_a_value_byte_for_byte(node: Node) -> None:
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\nfile\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="value"; filename="a b"\r\n'
+        b"Content-Type: application/octet-stream\r\n\r\n\r\n\r\n--y\n\r\0\xff\r\n--x--\r\n"
+    )
+    node.ask("POST", "/kv/set", body, 'multipart/form-data; boundary="x"')
+
+    value = node.ask("GET", "/kv/get?key=file").json["value_base64"]
+    assert value == b64encode(b"\r\n\r\n--y\n\r\0\xff").decode()
+
+
+def test_a_value_that_is_not_utf_8_comes_back_in_base64(node: Node) -> None:
+    node.ask("POST", "/kv/set", b"key=a&value=%FF%00x")
+    for method, target in [
+        ("GET", "/kv/get?key=a"),
+        ("POST", "/kv/update?key=a&value=%FF%00x"),
+        ("POST", "/kv/append?key=a&value="),
+        ("POST", "/kv/cas?key=a&value=x"),
+        ("POST", "/kv/delete?key=a"),
+    ]:
+        reply = node.ask(method, target).json
+        assert (reply["value"], reply["value_base64"]) == (None, "/wB4")
+
+
+def test_a_key_need_not_be_utf_8(node: Node) -> None:
+    node.ask("POST", "/kv/set", b"key=%FF%FE&value=b")
+
+    assert node.ask("GET", "/kv/get?key=%FF%FE").json["value"] == "b"
+
+
+def test_unknown_parameters_are_ignored(node: Node) -> None:
+    assert node.ask("GET", "/kv/get?key=taken&colour=red").json["value"] == "old"
+    body = b'{"key":"a","value":"b","colour":["red"]}'
+    assert node.ask("POST", "/kv/set", body, "application/json").status == 200
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", JSON.encode(), MULTIPART.encode()]))
+def test_garbage_gives_parameters_or_a_refusal(garbage: bytes, content_type: bytes) -> None:
+    def read(query: bytes, body: bytes) -> None:
+        try:
+            asked = Parameters(HttpLimits(), query=query, content_type=content_type, body=body)
+            asked.key(), asked.value(), asked.timeout_s(), asked.stale()
+        except BadRequest:
+            pass  # The only exception that garbage may lead to, TooLarge among its kinds.
+
+    read(garbage, b"")
+    read(b"", garbage)
+    read(b"", b"--cut\r\nContent-Disposition: " + garbage + b"\r\n--cut--")
+    read(b"", b'{"key":' + garbage + b"}")
+
+
+@given(st.binary(max_size=50), st.binary(min_size=1, max_size=50))
+def test_bytes_survive_a_form_and_a_multipart_body(value: bytes, key: bytes) -> None:
+    escaped = "key=" + quote_plus(key) + "&value=" + quote_plus(value)
+    parts = b"".join(
+        b'--no such text\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % part
+        for part in ((b"key", key), (b"value", value))
+    )
+    kind = b'multipart/form-data; boundary="no such text"'
+    read: list[dict[str, Any]] = [
+        {"query": escaped.encode()},
+        {"query": b"", "body": escaped.encode()},
+        {"query": b"", "body": parts + b"--no such text--", "content_type": kind},
+    ]
+    for source in read:
+        asked = Parameters(HttpLimits(), **source)
+        assert (asked.key(), asked.value()) == (key, value)
+
+
+def test_limits_are_those_of_the_settings() -> None:
+    limits = HttpLimits(key_bytes_max=2, value_bytes_max=3)
+
+    Parameters(limits, query=b"key=kk").key()
+    Parameters(limits, query=b"value=vvv").value()
+    with pytest.raises(TooLarge, match="3 bytes, and the limit is 2"):
+        Parameters(limits, query=b"key=kkk").key()
+    with pytest.raises(TooLarge, match="4 bytes, and the limit is 3"):
+        Parameters(limits, query=b"value=vvvv").value()
