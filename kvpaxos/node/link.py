@@ -1,0 +1,76 @@
+"""What a node keeps of its link to one other member."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from kvpaxos.node.connection import Connection, LinkError
+from kvpaxos.node.dialer import Dialer
+from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.formation import EMPTY, Standing
+
+
+@dataclass(slots=True)
+class Link:
+    """The link to ``peer``: at most one connection each way that has greeted.
+
+    :ivar dialed: the one that this node dialed; ``accepted`` is the one that ``peer`` did.
+    :ivar standing: what the peer last said of its standing.
+    :ivar usable: whether messages to and from the peer are passed on.
+    :ivar up: whether the node was told that messages can be sent.
+    :ivar sent: how many messages were handed to a connection; ``received``, taken from one.
+    :ivar dropped: how many were not, by cause.
+    """
+
+    peer: NodeId
+    dialer: Dialer
+    dialed: Connection | None = None
+    accepted: Connection | None = None
+    standing: Standing = EMPTY
+    usable: bool = False
+    up: bool = False
+    sent: int = 0
+    received: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+
+    def connections(self) -> list[Connection]:
+        """Return those that there are."""
+        return [connection for connection in (self.dialed, self.accepted) if connection is not None]
+
+    def put(self, connection: Connection) -> None:
+        """Take up ``connection``, which has just greeted, and drop what it makes obsolete."""
+        assert connection.theirs is not None
+        obsolete = self.accepted if connection.meant is None else self.dialed
+        if connection.meant is None:
+            self.accepted = connection
+        else:
+            self.dialed = connection
+        for other in (obsolete, *self.connections()):
+            if other is None or other is connection:
+                continue
+            assert other.theirs is not None
+            # The other connection with an earlier run of the peer may not know yet that it
+            # is dead; the one of the same kind is useless in any case.
+            if other is obsolete or other.theirs.process != connection.theirs.process:
+                other.drop(LinkError("lost", "a newer connection took its place"))
+
+    def remove(self, connection: Connection) -> None:
+        """Let go of ``connection``, which is gone."""
+        if self.dialed is connection:
+            self.dialed = None
+        if self.accepted is connection:
+            self.accepted = None
+
+    def describe(self) -> dict[str, object]:
+        """Describe the link for the operator."""
+        return {
+            "peer": self.peer,
+            "dialed": self.dialed is not None,
+            "accepted": self.accepted is not None,
+            "formed": self.standing.formed,
+            "bytes_queued": sum(one.outgoing.bytes_held for one in self.connections()),
+            "sent": self.sent,
+            "received": self.received,
+            "dropped": dict(self.dropped),
+        }

@@ -1,0 +1,385 @@
+"""The links of a node to the other members.
+
+Each node dials every other one. Requests leave on the connection that their sender dialed,
+and replies come back on the same one; so whoever gets replies knows that its peer can be
+dialed, and whoever gets requests knows that it can be dialed itself. Messages may be lost,
+whenever a connection breaks or too many wait, and are then counted; on one connection they
+keep their order, and none comes twice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from random import Random
+from time import monotonic as system_monotonic
+from typing import Final, cast, get_args
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint, IStreamServerEndpoint
+from twisted.internet.task import LoopingCall
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvpaxos.errors import WireError
+from kvpaxos.node.assembly import Assembly
+from kvpaxos.node.complaints import Complaints
+from kvpaxos.node.connection import Connection, ConnectionFactory, LinkError
+from kvpaxos.node.dialer import Dialer
+from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch
+from kvpaxos.node.link import Link
+from kvpaxos.node.listener import Listener
+from kvpaxos.node.outgoing import QUEUE_BYTES_MAX
+from kvpaxos.node.switches import Switches
+from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.formation import EMPTY, Form, Formation, FormationMessage, Standing, Stands
+from kvpaxos.paxos.messages import Message, Ping, Pong, Reply, Request
+from kvpaxos.paxos.records import NodeRecord
+from kvpaxos.wire.codec import encode
+from kvpaxos.wire.framing import FRAME_BYTES_MAX, HEADER_BYTES, frame
+from kvpaxos.wire.greeting import Frame, Greeting, Hello, Identity, Refused, Welcome
+
+STRANGERS_MAX: Final = 64
+"""Accepted connections that have not greeted. One more, and the oldest of them is dropped."""
+
+REMIND_S: Final = 1.0
+"""How often a node says where it stands to those that do not seem to have formed."""
+
+LIMITS: Final[Mapping[str, int]] = {
+    "frame_bytes_max": FRAME_BYTES_MAX,
+    "peer_queue_bytes_max": QUEUE_BYTES_MAX,
+    "strangers_max": STRANGERS_MAX,
+}
+"""What is bounded here, for the operator."""
+
+REQUESTS: Final[frozenset[type[Frame]]] = frozenset(get_args(Request))
+REPLIES: Final[frozenset[type[Frame]]] = frozenset(get_args(Reply))
+MESSAGES: Final = REQUESTS | REPLIES
+HEARTBEATS: Final[frozenset[type[Message]]] = frozenset((Ping, Pong))
+
+
+class Links(MultiService):
+    """Dials, accepts, greets; carries messages between formed members of one cluster.
+
+    Formation is carried out here too, since all of it is talk between members.
+
+    :ivar switches: cut and slow down the links while they run.
+    :ivar complaints: what was wrong with peers and strangers so far.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        *,
+        formation: Formation,
+        boot: int,
+        process: str,
+        head: Callable[[], tuple[int, str]],
+        peers: Mapping[NodeId, IStreamClientEndpoint],
+        listener: IStreamServerEndpoint,
+        switches: Switches,
+        persist: Callable[[Sequence[NodeRecord]], Deferred[None]],
+        deliver: Callable[[NodeId, int, Message], None],
+        dialed: Callable[[NodeId], None],
+        lost: Callable[[NodeId], None],
+        formed: Callable[[str], None],
+        fatal: Callable[[str], None],
+        random: Random,
+        monotonic: Callable[[], float] = system_monotonic,
+    ) -> None:
+        """Make links that do nothing before they are started.
+
+        :param boot: which run on its disk this node is in, from 1; ``process`` is a random
+            word for this run that no copy of the disk can know.
+        :param head: returns how many records the journal holds, and its chain's hash.
+        :param peers: how to dial each of the other members. (An entry for this node is not used.)
+        :param persist: journals records, and fires once they would survive a power cut.
+        :param deliver: takes each message: its sender, its group, and itself.
+        :param dialed: is told when messages can be sent to a peer; ``lost``, when no longer.
+        :param formed: is told the cluster's id once, when this node is or becomes a formed
+            member of it: always before any message.
+        :param fatal: is told, in one sentence, why this node must stop.
+        """
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.switches = switches
+        self.complaints = Complaints()
+        self._clock = clock
+        self._assembly = Assembly(
+            formation, persist=persist, tell=self._tell, formed=self._now_formed, fatal=fatal
+        )
+        self._boot = boot
+        self._process = process
+        self._head = head
+        self._ear = Listener(listener, ConnectionFactory(self._accept))
+        self._deliver = deliver
+        self._on_dialed = dialed
+        self._on_lost = lost
+        self._on_formed = formed
+        self._on_fatal = fatal
+        self._random = random
+        self._monotonic = monotonic
+        self._runs = Runs()
+        self._strangers: dict[Connection, None] = {}
+        self._paused = False
+        self._last_sent: tuple[int, Message, bytes] | None = None
+        self._reminder = LoopingCall(self._remind)
+        self._reminder.clock = clock
+        self._links = {
+            node: Link(node, self._dialer(node, peers[node]))
+            for node in formation.members
+            if node != formation.node
+        }
+        for link in self._links.values():
+            link.dialer.setServiceParent(self)  # type: ignore[no-untyped-call]
+
+    def listen(self) -> Deferred[None]:
+        """Accept connections, unless that is so already.
+
+        Fails with `StartError` if the address is taken or cannot be had.
+        """
+        return self._ear.open()
+
+    def deafen(self) -> Deferred[None]:
+        """Accept no connections any more, and drop those that were, until `listen` is called."""
+        for connection in self._accepted():
+            connection.drop(LinkError("lost", "this node was made deaf"))
+        return self._ear.close()
+
+    @override
+    def startService(self) -> None:
+        self._assembly.begin()
+        super().startService()  # type: ignore[no-untyped-call]
+        self.listen().addErrback(self._cannot_start)
+        self._reminder.start(REMIND_S, now=False).addErrback(self._cannot_remind)
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        if self._reminder.running:
+            self._reminder.stop()
+        ending = [connection.ended for connection in self._accepted()]
+        for connection in self._accepted():
+            connection.close(LinkError("lost", "this node stops"))
+        dialers: Deferred[None] = super().stopService()  # type: ignore[no-untyped-call]
+        stopping = gatherResults([dialers, self.deafen()], consumeErrors=True)
+        return stopping.addCallback(lambda _: gatherResults(ending)).addCallback(lambda _: None)
+
+    def send(self, group: int, to: NodeId, message: Message) -> None:
+        """Send ``message`` to the member ``to`` if that can be done now, or count it as dropped."""
+        link = self._links[to]
+        connection = link.dialed if type(message) in REQUESTS else link.accepted
+        if connection is None or not link.usable:
+            link.dropped["no connection"] += 1
+            return
+        switch = self.switches.sending(to)
+        if self.switches.loses(switch):
+            link.dropped["switched off"] += 1
+            return
+        data = self._encoded(group, message)
+        if len(data) > FRAME_BYTES_MAX + HEADER_BYTES:
+            link.dropped["too long"] += 1
+            self.complaints.hear(to, "too long", f"a {type(message).__name__} was too long to send")
+            return
+        heartbeat = type(message) in HEARTBEATS
+        if connection.outgoing.put(data, switch=switch, heartbeat=heartbeat):
+            link.sent += 1
+        else:
+            link.dropped["queue full"] += 1
+
+    def pause(self) -> None:
+        """Read no more from peers."""
+        self._paused = True
+        for connection in self._greeted():
+            connection.pause()
+
+    def resume(self) -> None:
+        """Read from peers again. Messages may be delivered before this returns."""
+        self._paused = False
+        for connection in self._greeted():
+            # What one of them had in store may be too much again.
+            if not self._paused:
+                connection.resume()
+
+    def status(self) -> list[dict[str, object]]:
+        """Describe the link to each peer for the operator."""
+        return [link.describe() for link in self._links.values()]
+
+    def identity(self) -> Identity:
+        """Say who this node is."""
+        formation = self._assembly.formation
+        records, head = self._head()
+        return Identity(
+            formation.node,
+            formation.members,
+            formation.standing.cluster,
+            formation.standing.formed,
+            formation.incarnation,
+            self._boot,
+            self._process,
+            records,
+            head,
+        )
+
+    def examine(self, connection: Connection, theirs: Identity, meant: NodeId) -> str | None:
+        """Say what is wrong with ``theirs`` at the other end of ``connection``, or None."""
+        mine = self.identity()
+        if connection.meant is None:
+            objection = misdialed(mine, meant)
+        else:
+            objection = answered_by_another(theirs, meant)
+        objection = objection or mismatch(mine, theirs)
+        if objection is None:
+            alive = bool(self._links[theirs.node].connections())
+            objection = self._runs.objection(theirs, alive=alive)
+        if objection is None:
+            self._runs.note(theirs)
+        return objection
+
+    def greeted(self, connection: Connection) -> None:
+        """Take ``connection`` into use."""
+        assert connection.theirs is not None
+        link = self._links[connection.theirs.node]
+        self._strangers.pop(connection, None)
+        link.put(connection)
+        if self._paused:
+            connection.pause()
+        self.complaints.settle(link.peer)
+        if connection.meant is None:
+            # It lives: so it can be dialed again.
+            link.dialer.hurry()
+        self._heard(link, connection.theirs.standing)
+
+    def received(self, connection: Connection, group: int, content: Frame) -> None:
+        """Take what came by ``connection``."""
+        assert connection.theirs is not None
+        link = self._links[connection.theirs.node]
+        if self.switches.loses(self.switches.receiving(link.peer)):
+            link.dropped["switched off"] += 1
+            return
+        if type(content) in MESSAGES:
+            self._message(link, connection, group, cast(Message, content))
+            return
+        match cast(Greeting, content):
+            case Form() as form:
+                self._assembly.asked(link.peer, form)
+            case Stands(standing):
+                self._heard(link, standing)
+            case Hello() | Welcome() | Refused():
+                raise WireError(f"{type(content).__name__} after the greetings")
+
+    def lost(self, connection: Connection, error: LinkError) -> None:
+        """Take note that ``connection`` is gone."""
+        self._strangers.pop(connection, None)
+        theirs = connection.theirs
+        if theirs is None or error.kind != "lost":
+            about = theirs.node if theirs is not None else connection.meant
+            self.complaints.hear(about or "a stranger", error.kind, str(error))
+        if theirs is not None:
+            link = self._links[theirs.node]
+            link.remove(connection)
+            self._review(link)
+
+    def _message(self, link: Link, connection: Connection, group: int, message: Message) -> None:
+        if type(message) not in (REPLIES if connection.meant is not None else REQUESTS):
+            raise WireError(f"{type(message).__name__} on a connection that was not made for it")
+        if not link.usable:
+            # Only a formed node sends messages: its news of that must have been lost.
+            standing = self._assembly.standing
+            if standing.formed and link.standing.cluster == standing.cluster:
+                self._heard(link, standing)
+        if not link.usable:
+            link.dropped["not formed"] += 1
+            return
+        link.received += 1
+        self._deliver(link.peer, group, message)
+
+    def _heard(self, link: Link, standing: Standing) -> None:
+        link.standing = standing
+        if standing.formed:
+            self._runs.formed(link.peer)
+        if self._assembly.standing.formed and link.standing == EMPTY:
+            self.complaints.hear(link.peer, "disk lost", "shows an empty disk to its own cluster")
+        self._review(link)
+        self._assembly.heard(link.peer, standing)
+
+    def _review(self, link: Link) -> None:
+        """Tell the node if it can send to the peer now, or can no longer."""
+        standing = self._assembly.standing
+        link.usable = standing.formed and link.standing == standing
+        up = link.usable and link.dialed is not None
+        if up != link.up:
+            link.up = up
+            self._log.info("{peer} is {state}", peer=link.peer, state="up" if up else "down")
+            (self._on_dialed if up else self._on_lost)(link.peer)
+
+    def _now_formed(self, cluster: str) -> None:
+        self._on_formed(cluster)
+        for link in self._links.values():
+            self._review(link)
+
+    def _remind(self) -> None:
+        self._assembly.remind()
+        for link in self._links.values():
+            if self._assembly.standing.formed and not link.usable:
+                self._tell(link.peer, Stands(self._assembly.standing))
+
+    def _tell(self, peer: NodeId, message: FormationMessage) -> None:
+        link = self._links[peer]
+        switch = self.switches.sending(peer)
+        for connection in link.connections()[:1]:
+            if self.switches.loses(switch):
+                link.dropped["switched off"] += 1
+            else:
+                connection.greet(message)
+
+    def _encoded(self, group: int, message: Message) -> bytes:
+        """Return the frame of ``message``: made once, though it may go to several peers."""
+        if self._last_sent is not None:
+            last_group, last_message, data = self._last_sent
+            if last_message is message and last_group == group:
+                return data
+        data = frame(encode(group, message))
+        self._last_sent = (group, message, data)
+        return data
+
+    def _accept(self) -> Connection:
+        if len(self._strangers) >= STRANGERS_MAX:
+            # It is lost only in the next turn, and must not be dropped twice until then.
+            oldest = next(iter(self._strangers))
+            del self._strangers[oldest]
+            oldest.drop(LinkError("crowded", "too many connections without a greeting"))
+        connection = self._connection(None)
+        self._strangers[connection] = None
+        return connection
+
+    def _connection(self, meant: NodeId | None) -> Connection:
+        return Connection(self, meant=meant, clock=self._clock, monotonic=self._monotonic)
+
+    def _dialer(self, peer: NodeId, endpoint: IStreamClientEndpoint) -> Dialer:
+        return Dialer(
+            endpoint,
+            lambda: self._connection(peer),
+            clock=self._clock,
+            random=self._random,
+            failed=lambda error: self._unreachable(peer, error),
+        )
+
+    def _unreachable(self, peer: NodeId, error: LinkError) -> None:
+        # All other errors come by way of the connection.
+        if error.kind == "unreachable":
+            self.complaints.hear(peer, error.kind, str(error))
+
+    def _accepted(self) -> list[Connection]:
+        accepted = (link.accepted for link in self._links.values())
+        return [*(one for one in accepted if one is not None), *self._strangers]
+
+    def _greeted(self) -> list[Connection]:
+        return [one for link in self._links.values() for one in link.connections()]
+
+    def _cannot_start(self, failure: Failure) -> None:
+        self._on_fatal(failure.getErrorMessage())
+
+    def _cannot_remind(self, failure: Failure) -> None:
+        self._log.failure("formation goes on without reminders", failure)

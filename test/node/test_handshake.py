@@ -1,0 +1,128 @@
+"""What nodes check of each other, as tables."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch
+from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.wire.greeting import Identity
+
+A, B, C = NodeId("n01"), NodeId("n02"), NodeId("n03")
+
+MINE = Identity(A, (A, B, C), "c", True, 1, 5, "mine", 9, "00")  # noqa: FBT003
+THEIRS = replace(MINE, node=B, boot=3, process="theirs")
+EMPTY_B = replace(THEIRS, cluster="", formed=False, incarnation=0)
+
+
+@pytest.mark.parametrize(
+    "theirs",
+    [
+        THEIRS,
+        EMPTY_B,
+        replace(THEIRS, formed=False),
+        replace(THEIRS, cluster="d", formed=False),
+        replace(THEIRS, records=0, head="ff"),
+    ],
+    ids=["formed", "empty", "forming", "forming another", "another length of journal"],
+)
+def test_members_of_one_cluster_match(theirs: Identity) -> None:
+    assert mismatch(MINE, theirs) is None
+
+
+@pytest.mark.parametrize(
+    ("theirs", "sentence"),
+    [
+        (replace(THEIRS, node=A), "both ends call themselves n01"),
+        (replace(THEIRS, members=(A, B)), "n02 is set up for the members n01, n02, and n01 for"),
+        (replace(THEIRS, node=NodeId("n09")), "n09 is no member; the members are n01, n02, n03"),
+        (replace(THEIRS, cluster="d"), "n02 belongs to the cluster d, and n01 to c"),
+    ],
+    ids=["the same name", "other members", "no member", "another cluster"],
+)
+def test_others_do_not(theirs: Identity, sentence: str) -> None:
+    assert sentence in (mismatch(MINE, theirs) or "")
+
+
+def test_the_one_that_was_meant_must_be_the_one_that_is_there() -> None:
+    assert misdialed(MINE, A) is None
+    assert "n02 was dialed, but this is n01" in (misdialed(MINE, B) or "")
+    assert answered_by_another(THEIRS, B) is None
+    assert "n03 was dialed, but n02 answered" in (answered_by_another(THEIRS, C) or "")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "alive", "sentence"),
+    [
+        (THEIRS, True, None),
+        (replace(THEIRS, boot=4, process="next"), True, None),
+        (replace(THEIRS, incarnation=2, boot=1, process="next"), True, None),
+        (replace(THEIRS, boot=2, process="old"), True, "run 2 of its disk"),
+        (replace(THEIRS, boot=2, process="old"), False, "run 2 of its disk"),
+        (replace(THEIRS, incarnation=0, boot=9, process="old"), False, "old backup or a copy"),
+        (replace(THEIRS, process="clone"), True, "two processes call themselves n02"),
+        (replace(THEIRS, process="clone"), False, "two processes call themselves n02"),
+        (replace(EMPTY_B, boot=1, process="clean"), False, None),
+        (replace(EMPTY_B, boot=1, process="clean"), True, "old backup or a copy"),
+    ],
+    ids=[
+        "the same run",
+        "a later run",
+        "another disk, with leave",
+        "an earlier run",
+        "an earlier run of one that is gone",
+        "an earlier disk",
+        "a copy beside it",
+        "a copy of one that is gone",
+        "a cleaned disk after it is gone",
+        "a cleaned disk beside it",
+    ],
+)
+def test_runs_go_upward_only(theirs: Identity, alive: bool, sentence: str | None) -> None:  # noqa: FBT001
+    runs = Runs()
+    assert runs.objection(THEIRS, alive=False) is None
+    runs.note(THEIRS)
+    objection = runs.objection(theirs, alive=alive)
+    assert objection is None if sentence is None else sentence in (objection or "")
+
+
+def test_before_it_is_formed_a_node_is_told_from_its_copy_while_it_lives() -> None:
+    runs = Runs()
+    runs.note(EMPTY_B)
+    copy = replace(EMPTY_B, process="copy")
+    assert "two processes" in (runs.objection(copy, alive=True) or "")
+    assert runs.objection(copy, alive=False) is None
+
+
+def test_an_empty_disk_does_not_make_an_old_one_acceptable() -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    runs.note(EMPTY_B)
+    assert "run 2 of its disk" in (
+        runs.objection(replace(THEIRS, boot=2, process="old"), alive=False) or ""
+    )
+
+
+def test_one_process_may_come_further_and_older_words_of_it_may_come_late() -> None:
+    runs = Runs()
+    for theirs in (EMPTY_B, replace(THEIRS, formed=False), THEIRS, EMPTY_B):
+        assert runs.objection(replace(theirs, boot=3, process="p"), alive=True) is None
+        runs.note(replace(theirs, boot=3, process="p"))
+
+
+def test_a_copy_of_a_node_that_was_formed_since_it_greeted_is_told_from_it() -> None:
+    runs = Runs()
+    runs.note(EMPTY_B)
+    runs.formed(B)
+    assert runs.objection(THEIRS, alive=False) is None
+    copy = replace(THEIRS, process="copy")
+    assert "two processes" in (runs.objection(copy, alive=False) or "")
+
+
+def test_an_objection_is_no_acquaintance() -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    runs.objection(replace(THEIRS, boot=7, process="x"), alive=True)
+    assert runs.objection(THEIRS, alive=True) is None

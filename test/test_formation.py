@@ -1,0 +1,389 @@
+"""Formation: one cluster or none, whatever crashes and whatever is lost."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import product
+from random import Random
+
+import pytest
+
+from kvpaxos.errors import StartError
+from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.formation import (
+    EMPTY,
+    NOTHING,
+    Form,
+    Formation,
+    FormationEffects,
+    FormationMessage,
+    Standing,
+    Stands,
+)
+from kvpaxos.paxos.records import Formed, Forming
+
+A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
+THREE = (A, B, C)
+
+
+def formation(
+    node: NodeId, *, forming: str = "", formed: bool = False, members: tuple[NodeId, ...] = THREE
+) -> Formation:
+    return Formation(
+        node,
+        members,
+        forming=Forming(forming, node, members, 1) if forming else None,
+        formed=Formed(forming) if formed else None,
+        fresh_cluster=f"made by {node}",
+    )
+
+
+def test_the_coordinator_waits_until_it_has_heard_every_member() -> None:
+    coordinator = formation(A)
+    assert coordinator.begin() == NOTHING
+    assert coordinator.heard(B, EMPTY) == NOTHING
+    effects = coordinator.heard(C, EMPTY)
+    assert effects.record == Forming("made by a", A, THREE, 1)
+    assert effects.sends == ()
+
+
+def test_the_coordinator_asks_the_others_only_once_its_own_record_is_durable() -> None:
+    coordinator = formation(A)
+    coordinator.heard(B, EMPTY)
+    coordinator.heard(C, EMPTY)
+    assert coordinator.heard(B, EMPTY) == NOTHING
+    assert coordinator.standing == EMPTY
+    effects = coordinator.persisted()
+    form = Form("made by a", THREE)
+    assert {(B, form), (C, form)} <= set(effects.sends)
+    assert coordinator.standing == Standing("made by a")
+
+
+def test_others_make_no_cluster() -> None:
+    other = formation(B)
+    assert other.heard(A, EMPTY) == other.heard(C, EMPTY) == NOTHING
+
+
+def test_a_member_agrees_only_once_its_record_is_durable() -> None:
+    member = formation(B)
+    effects = member.asked(A, Form("x", THREE))
+    assert effects == FormationEffects(Forming("x", B, THREE, 1))
+    assert (A, Stands(Standing("x"))) in member.persisted().sends
+    assert member.incarnation == 1
+
+
+def test_a_member_agrees_again_without_another_record() -> None:
+    member = formation(B, forming="x")
+    effects = member.asked(A, Form("x", THREE))
+    assert effects == FormationEffects(sends=((A, Stands(Standing("x"))),))
+
+
+def test_a_member_that_is_not_formed_agrees_to_a_newer_id() -> None:
+    member = formation(B, forming="x")
+    assert member.asked(A, Form("y", THREE)).record == Forming("y", B, THREE, 1)
+
+
+def test_a_formed_member_agrees_to_nothing_else() -> None:
+    member = formation(B, forming="x", formed=True)
+    effects = member.asked(A, Form("y", THREE))
+    assert effects == FormationEffects(sends=((A, Stands(Standing("x", formed=True))),))
+
+
+@pytest.mark.parametrize(("peer", "members"), [(C, THREE), (A, (A, B))])
+def test_only_the_coordinator_of_the_same_members_is_heeded(
+    peer: NodeId, members: tuple[NodeId, ...]
+) -> None:
+    assert formation(B).asked(peer, Form("x", members)) == NOTHING
+
+
+def test_the_cluster_is_formed_once_all_have_agreed() -> None:
+    coordinator = formation(A, forming="x")
+    coordinator.heard(B, Standing("x"))
+    assert coordinator.heard(C, EMPTY).sends == ((C, Form("x", THREE)),)
+    assert coordinator.heard(C, Standing("x")).record == Formed("x")
+    assert not coordinator.standing.formed
+    assert set(coordinator.persisted().sends) == {
+        (B, Stands(Standing("x", formed=True))),
+        (C, Stands(Standing("x", formed=True))),
+    }
+    assert coordinator.standing.formed
+
+
+def test_a_member_that_agreed_follows_whoever_is_formed() -> None:
+    member = formation(C, forming="x")
+    assert member.heard(B, Standing("x", formed=True)).record == Formed("x")
+
+
+def test_a_formed_node_tells_the_one_that_is_not() -> None:
+    member = formation(B, forming="x", formed=True)
+    told = ((C, Stands(Standing("x", formed=True))),)
+    assert member.heard(C, Standing("x")).sends == told
+
+
+def test_an_empty_disk_in_a_formed_cluster_is_fatal() -> None:
+    fatal = formation(B).heard(C, Standing("x", formed=True)).fatal
+    assert fatal is not None
+    assert "the cluster x is already formed" in fatal
+    assert "disk is empty" in fatal
+
+
+def test_another_id_in_a_formed_cluster_is_fatal() -> None:
+    fatal = formation(A, forming="y").heard(C, Standing("x", formed=True)).fatal
+    assert fatal is not None
+    assert "x is already formed" in fatal
+    assert "forming the cluster y" in fatal
+
+
+def test_a_formed_node_heeds_no_other_cluster() -> None:
+    member = formation(B, forming="x", formed=True)
+    assert member.heard(C, Standing("y", formed=True)) == NOTHING
+    assert member.standing == Standing("x", formed=True)
+
+
+def test_a_reminder_repeats_what_may_have_been_lost() -> None:
+    coordinator = formation(A, forming="x")
+    coordinator.heard(B, Standing("x"))
+    coordinator.heard(C, EMPTY)
+    assert (C, Form("x", THREE)) in coordinator.remind().sends
+    assert (A, Stands(Standing("x"))) in formation(B, forming="x").remind().sends
+    assert formation(B, forming="x", formed=True).remind() == NOTHING
+
+
+def test_a_cluster_of_one_forms_alone() -> None:
+    alone = formation(A, members=(A,))
+    assert alone.begin().record == Forming("made by a", A, (A,), 1)
+    assert alone.persisted().record == Formed("made by a")
+    assert alone.persisted() == NOTHING
+    assert alone.standing.formed
+
+
+def test_the_journal_of_another_node_is_refused() -> None:
+    with pytest.raises(StartError, match="that of a, and this node is b"):
+        Formation(B, THREE, forming=Forming("x", A, THREE, 1), formed=None, fresh_cluster="")
+
+
+def test_other_members_than_the_journal_names_are_refused() -> None:
+    with pytest.raises(StartError, match=r"members a, b, but the journal of b those .* a, b, c"):
+        Formation(B, (A, B), forming=Forming("x", B, THREE, 1), formed=None, fresh_cluster="")
+
+
+def test_a_formed_record_of_an_earlier_id_does_not_count() -> None:
+    node = Formation(
+        B, THREE, forming=Forming("y", B, THREE, 1), formed=Formed("x"), fresh_cluster=""
+    )
+    assert node.standing == Standing("y")
+
+
+# The rest runs whole clusters, and crashes them between any two of: a record asked for, a
+# record durable, a message sent, a message taken.
+
+Action = tuple[str, NodeId, NodeId]
+
+
+@dataclass
+class World:
+    """Members with disks, and the messages between them, in one queue for each pair."""
+
+    members: tuple[NodeId, ...]
+    disks: dict[NodeId, list[Forming | Formed]] = field(default_factory=dict)
+    nodes: dict[NodeId, Formation] = field(default_factory=dict)
+    writing: dict[NodeId, Forming | Formed] = field(default_factory=dict)
+    queues: dict[tuple[NodeId, NodeId], list[FormationMessage]] = field(default_factory=dict)
+    fatal: dict[NodeId, str] = field(default_factory=dict)
+    boots: int = 0
+    lost_disk: bool = False
+
+    def __post_init__(self) -> None:
+        self.queues = {(a, b): [] for a in self.members for b in self.members if a != b}
+        for member in self.members:
+            self.disks.setdefault(member, [])
+            self.boot(member)
+
+    def boot(self, node: NodeId) -> None:
+        """Start ``node`` from its disk; its connections are new, so greetings go both ways."""
+        self.boots += 1
+        disk = self.disks[node]
+        formings = [record for record in disk if isinstance(record, Forming)]
+        formeds = [record for record in disk if isinstance(record, Formed)]
+        self.nodes[node] = Formation(
+            node,
+            self.members,
+            forming=formings[-1] if formings else None,
+            formed=formeds[-1] if formeds else None,
+            fresh_cluster=f"cluster {self.boots}",
+        )
+        self.writing.pop(node, None)
+        self.fatal.pop(node, None)
+        self.carry_out(node, self.nodes[node].begin())
+        for peer in self.nodes.keys() - {node}:
+            self.queues[node, peer] = [Stands(self.nodes[node].standing)]
+            self.queues[peer, node] = [Stands(self.nodes[peer].standing)]
+
+    def carry_out(self, node: NodeId, effects: FormationEffects) -> None:
+        if effects.fatal is not None:
+            self.fatal[node] = effects.fatal
+            return
+        for peer, message in effects.sends:
+            self.queues[node, peer].append(message)
+        if effects.record is not None:
+            assert node not in self.writing
+            self.writing[node] = effects.record
+
+    def actions(self) -> list[Action]:
+        """Whatever can happen next, crashes and reminders apart."""
+        alive = [member for member in self.members if member not in self.fatal]
+        syncs = [("sync", node, node) for node in alive if node in self.writing]
+        takes = [
+            ("take", sender, node)
+            for (sender, node), queue in self.queues.items()
+            if queue and node in alive
+        ]
+        return syncs + takes
+
+    def act(self, action: Action) -> None:
+        verb, sender, node = action
+        if verb == "sync":
+            self.disks[node].append(self.writing.pop(node))
+            self.carry_out(node, self.nodes[node].persisted())
+        elif verb == "take":
+            match self.queues[sender, node].pop(0):
+                case Form() as form:
+                    self.carry_out(node, self.nodes[node].asked(sender, form))
+                case Stands(standing):
+                    self.carry_out(node, self.nodes[node].heard(sender, standing))
+        self.check()
+
+    def crash(self, node: NodeId) -> None:
+        """Lose all but the disk, and start again."""
+        self.boot(node)
+        self.check()
+
+    def remind(self) -> None:
+        for node, machine in self.nodes.items():
+            if node not in self.fatal and node not in self.writing:
+                self.carry_out(node, machine.remind())
+
+    def settle(self, choose: Callable[[list[Action]], Action]) -> None:
+        """Let everything happen that can, reminders included, until nothing changes."""
+        for _ in range(6):
+            self.remind()
+            while actions := self.actions():
+                self.act(choose(actions))
+
+    def formed(self) -> dict[NodeId, str]:
+        """Which cluster each disk is formed in."""
+        return {
+            node: record.cluster
+            for node, disk in self.disks.items()
+            for record in disk
+            if isinstance(record, Formed)
+        }
+
+    def check(self) -> None:
+        """No two clusters; and if there is one, then all have durably agreed to it."""
+        clusters = set(self.formed().values())
+        assert len(clusters) <= 1, self.disks
+        for cluster in clusters:
+            for disk in () if self.lost_disk else self.disks.values():
+                formings = [record for record in disk if isinstance(record, Forming)]
+                assert formings, self.disks
+                assert formings[-1].cluster == cluster, self.disks
+
+
+def first(actions: list[Action]) -> Action:
+    return actions[0]
+
+
+def last(actions: list[Action]) -> Action:
+    return actions[-1]
+
+
+def _members(count: int) -> tuple[NodeId, ...]:
+    return tuple(NodeId(f"n{number}") for number in range(count))
+
+
+def _assert_formed(world: World) -> None:
+    assert world.fatal == {}
+    assert set(world.formed()) == set(world.members)
+    assert len(set(world.formed().values())) == 1
+    assert all(machine.standing.formed for machine in world.nodes.values())
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5])
+@pytest.mark.parametrize("choose", [first, last])
+def test_a_calm_cluster_forms(count: int, choose: Callable[[list[Action]], Action]) -> None:
+    world = World(_members(count))
+    world.settle(choose)
+    _assert_formed(world)
+    assert [len(disk) for disk in world.disks.values()] == [2] * count
+
+
+def _crash_points(count: int, choose: Callable[[list[Action]], Action]) -> Iterator[int]:
+    """Yield a number for each step of a calm formation, and one for its end."""
+    world = World(_members(count))
+    step = 0
+    while actions := world.actions():
+        yield step
+        world.act(choose(actions))
+        step += 1
+    yield step
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_two_crashes_at_any_two_moments_leave_one_cluster(count: int) -> None:
+    choose = last
+    steps = list(_crash_points(count, choose))
+    assert len(steps) > count
+    members = _members(count)
+    for one, other, at, later in product(members, members, steps, steps):
+        world = World(members)
+        for step in range(at + later):
+            if step == at:
+                world.crash(one)
+            if actions := world.actions():
+                world.act(choose(actions))
+        world.crash(other)
+        world.settle(choose)
+        _assert_formed(world)
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("seed", range(100))
+def test_crashes_and_losses_at_random_leave_one_cluster(count: int, seed: int) -> None:
+    random = Random(f"{count} {seed}")
+    world = World(_members(count))
+    rate = random.choice([0.02, 0.1, 0.3])
+    for _ in range(random.randrange(10, 120)):
+        if random.random() < rate:
+            world.crash(random.choice(world.members))
+        elif random.random() < rate:
+            random.choice([[], *world.queues.values()]).clear()
+        elif actions := world.actions():
+            world.act(random.choice(actions))
+        else:
+            world.remind()
+    world.settle(random.choice)
+    _assert_formed(world)
+
+
+@pytest.mark.parametrize("seed", range(50))
+def test_a_disk_lost_while_forming_is_harmless_or_fatal(seed: int) -> None:
+    """Whoever loses its disk may start over as long as nobody is formed, and never after."""
+    random = Random(seed)
+    world = World(_members(3))
+    for _ in range(random.randrange(0, 40)):
+        if actions := world.actions():
+            world.act(random.choice(actions))
+    loser = random.choice(world.members)
+    world.disks[loser].clear()
+    world.lost_disk = True
+    world.boot(loser)
+    survivors = world.formed()
+    world.settle(random.choice)
+    assert world.formed().items() >= survivors.items()
+    if survivors:
+        assert loser in world.fatal
+        assert world.disks[loser] == []
+    elif not world.fatal:
+        _assert_formed(world)

@@ -1,0 +1,1 @@
+"""Tests of the bytes on the wire and in the journal."""
