@@ -100,6 +100,11 @@ def mismatch(mine: Identity, theirs: Identity) -> str | None:
         )
     if theirs.node not in mine.members:
         return f"{theirs.node} is no member; the members are {_list(mine.members)}"
+    if theirs.rules != mine.rules:
+        return (
+            f"{theirs.node} is set up with {theirs.rules}, and {mine.node} with {mine.rules}:"
+            " these settings must be the same on all nodes"
+        )
     if mine.formed and theirs.formed and mine.cluster != theirs.cluster:
         return (
             f"{theirs.node} belongs to the cluster {theirs.cluster}, and {mine.node} to"

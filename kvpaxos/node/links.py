@@ -78,6 +78,7 @@ class Links(MultiService):
         boot: int,
         process: str,
         head: Callable[[], tuple[int, str]],
+        rules: str,
         peers: Mapping[NodeId, IStreamClientEndpoint],
         listener: IStreamServerEndpoint,
         switches: Switches,
@@ -95,6 +96,7 @@ class Links(MultiService):
         :param boot: which run on its disk this node is in, from 1; ``process`` is a random
             word for this run that no copy of the disk can know.
         :param head: returns how many records the journal holds, and its chain's hash.
+        :param rules: the settings that all members must share.
         :param peers: how to dial each of the other members. (An entry for this node is not used.)
         :param persist: journals records, and fires once they would survive a power cut.
         :param deliver: takes each message: its sender, its group, and itself.
@@ -113,6 +115,7 @@ class Links(MultiService):
         self._boot = boot
         self._process = process
         self._head = head
+        self._rules = rules
         self._ear = Listener(listener, ConnectionFactory(self._accept))
         self._deliver = deliver
         self._on_dialed = dialed
@@ -220,6 +223,7 @@ class Links(MultiService):
             self._process,
             records,
             head,
+            self._rules,
         )
 
     def examine(self, connection: Connection, theirs: Identity, meant: NodeId) -> str | None:

@@ -39,6 +39,8 @@ class Identity:
     :ivar process: a random word that tells this run from that of a copy of the disk.
     :ivar records: how many records its journal holds.
     :ivar head: the head of the journal's hash chain, in hexadecimal digits.
+    :ivar rules: the settings that replicas must share, such as ``value_bytes_max=1048576``:
+        with others they would refuse other commands, and their states would part.
     """
 
     node: NodeId
@@ -50,6 +52,7 @@ class Identity:
     process: str
     records: int
     head: str
+    rules: str
 
     @property
     def standing(self) -> Standing:
@@ -115,7 +118,8 @@ def _version(field: object) -> int:
 
 
 def _identity(field: object) -> Identity:
-    return made(Identity, (text, nodes, text, flag, count, count, text, count, text), items(field))
+    kinds = (text, nodes, text, flag, count, count, text, count, text, text)
+    return made(Identity, kinds, items(field))
 
 
 def _standing(field: object) -> Standing:

@@ -97,6 +97,7 @@ class Member:
             boot=boot,
             process=process or f"{node} {boot}",
             head=lambda: (len(self.disk), "00"),
+            rules="r=1",
             peers=peers,
             listener=listener,
             switches=Switches(node, members, random=Random(node), allowed=True),

@@ -35,7 +35,7 @@ from kvpaxos.wire.greeting import (
 from test.node.members import request
 
 A, B = NodeId("n01"), NodeId("n02")
-MINE = Identity(A, (A, B), "c", True, 1, 5, "mine", 9, "00")  # noqa: FBT003
+MINE = Identity(A, (A, B), "c", True, 1, 5, "mine", 9, "00", "r=1")  # noqa: FBT003
 THEIRS = replace(MINE, node=B, process="theirs")
 HELLO = Hello(PROTOCOL_VERSION, A, THEIRS)
 STANDS = Stands(THEIRS.standing)

@@ -12,7 +12,7 @@ from kvpaxos.wire.greeting import Identity
 
 A, B, C = NodeId("n01"), NodeId("n02"), NodeId("n03")
 
-MINE = Identity(A, (A, B, C), "c", True, 1, 5, "mine", 9, "00")  # noqa: FBT003
+MINE = Identity(A, (A, B, C), "c", True, 1, 5, "mine", 9, "00", "r=1")  # noqa: FBT003
 THEIRS = replace(MINE, node=B, boot=3, process="theirs")
 EMPTY_B = replace(THEIRS, cluster="", formed=False, incarnation=0)
 
@@ -39,8 +39,9 @@ def test_members_of_one_cluster_match(theirs: Identity) -> None:
         (replace(THEIRS, members=(A, B)), "n02 is set up for the members n01, n02, and n01 for"),
         (replace(THEIRS, node=NodeId("n09")), "n09 is no member; the members are n01, n02, n03"),
         (replace(THEIRS, cluster="d"), "n02 belongs to the cluster d, and n01 to c"),
+        (replace(THEIRS, rules="r=2"), "n02 is set up with r=2, and n01 with r=1"),
     ],
-    ids=["the same name", "other members", "no member", "another cluster"],
+    ids=["the same name", "other members", "no member", "another cluster", "other limits"],
 )
 def test_others_do_not(theirs: Identity, sentence: str) -> None:
     assert sentence in (mismatch(MINE, theirs) or "")

@@ -47,7 +47,7 @@ STRATEGIES: Final[dict[type[Greeting], st.SearchStrategy[Greeting]]] = {
 HELLO = Hello(
     PROTOCOL_VERSION,
     NodeId("n02"),
-    Identity(NodeId("n01"), (NodeId("n01"),), "", False, 0, 1, "p", 0, ""),  # noqa: FBT003
+    Identity(NodeId("n01"), (NodeId("n01"),), "", False, 0, 1, "p", 0, "", ""),  # noqa: FBT003
 )
 
 
@@ -122,5 +122,6 @@ def test_a_greeting_of_many_members_fits_its_limit() -> None:
         "p" * 32,
         2**60,
         "h" * 64,
+        "r" * 100,
     )
     assert len(encode_greeting(Hello(PROTOCOL_VERSION, members[1], identity))) < GREETING_BYTES_MAX
