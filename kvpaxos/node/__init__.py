@@ -1,0 +1,1 @@
+"""The Twisted shells around the core: they carry things and decide nothing."""

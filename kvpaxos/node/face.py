@@ -1,0 +1,226 @@
+"""A node, as its faces see it: writes, reads, and what it tells of itself."""
+
+from __future__ import annotations
+
+from binascii import b2a_base64
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from hashlib import blake2b
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred, succeed
+
+from kvpaxos.errors import CommandError, StateDamaged, Unavailable
+from kvpaxos.node.http.store import Described, LinkChange, Receipt, Written
+from kvpaxos.node.requests import REQUEST_BYTES_MAX, REQUESTS_MAX, Executed, Readable, Requests
+from kvpaxos.node.state import State
+from kvpaxos.paxos.ballot import Slot
+from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.messages import Command
+from kvpaxos.store.commands import Operation, decode_operation, encode_operation
+from kvpaxos.store.entry import Entry
+from kvpaxos.store.view import View
+
+READ_FRESH_S: Final = 3.0
+"""A node is ready if it has finished a linearizable read within so many seconds."""
+
+
+class Insides(Protocol):
+    """What a face asks of the node beyond its requests and its state."""
+
+    def leader(self) -> str:
+        """Return the node that leads, as far as this one knows, or the empty string."""
+        ...
+
+    def trouble(self) -> str | None:
+        """Return why this node cannot serve at all now, or None."""
+        ...
+
+    def describe(self) -> dict[str, object]:
+        """Describe the node's parts."""
+        ...
+
+    def limits(self) -> dict[str, object]:
+        """Return the named limits of the node's parts."""
+        ...
+
+    def links(self) -> Sequence[Described]:
+        """Describe the links and their switches."""
+        ...
+
+    def set_link(self, change: LinkChange) -> Sequence[Described]:
+        """Switch links."""
+        ...
+
+    def decided(self, from_slot: Slot, limit: int) -> Deferred[list[Decision]]:
+        """Read decided slots back from the journal."""
+        ...
+
+    def shutdown(self) -> None:
+        """Stop the node in good order."""
+        ...
+
+    def halt(self, error: Exception) -> None:
+        """Stop the node at once, because of ``error``."""
+        ...
+
+
+class Face:
+    """Implements what `kvpaxos.node.http` needs of a node."""
+
+    def __init__(
+        self,
+        state: State,
+        requests: Requests,
+        insides: Insides,
+        *,
+        monotonic: Callable[[], float],
+    ) -> None:
+        self._state = state
+        self._requests = requests
+        self._insides = insides
+        self._monotonic = monotonic
+        self._read_at = float("-inf")
+
+    def write(self, operation: Operation, *, timeout_s: float) -> Deferred[Written]:
+        """Carry out ``operation``, exactly once, through whoever leads."""
+        self._check()
+
+        def executed(outcome: Executed) -> Written:
+            receipt = Receipt(outcome.slot, self._insides.leader(), "logged")
+            return Written(outcome.result, receipt)
+
+        writing = self._requests.write(encode_operation(operation), timeout_s)
+        return writing.addCallback(executed)
+
+    def read(self, *, stale: bool, timeout_s: float) -> Deferred[Receipt]:
+        """Fire when the state may be read, with what proves that it is fresh enough."""
+        if stale:
+            return succeed(Receipt(self._state.applied, self._insides.leader(), "stale"))
+        self._check()
+
+        def readable(outcome: Readable) -> Receipt:
+            self._read_at = self._monotonic()
+            return Receipt(outcome.slot, self._insides.leader(), outcome.how)
+
+        return self._requests.read(timeout_s).addCallback(readable)
+
+    def get(self, key: bytes) -> Entry | None:
+        """Return what ``key`` holds, or None.
+
+        :raises StateDamaged: the node stops, since it cannot tell what else is damaged.
+        """
+        try:
+            return self._state.machine.get(key)
+        except StateDamaged as error:
+            self._insides.halt(error)
+            raise
+
+    def count(self) -> int:
+        """Return how many keys there are."""
+        return self._state.machine.count
+
+    def view(self) -> View:
+        """Return the state as it is now. The caller closes it."""
+        return self._state.machine.view()
+
+    def status(self) -> Described:
+        """Describe the node, its peers, its journal and its state."""
+        machine = self._state.machine
+        state: Mapping[str, object] = {
+            "keys": machine.count,
+            "revision": machine.revision,
+            "digest": f"{machine.digest:032x}",
+            **self._state.engine.sizes(),
+        }
+        trouble = self.ready()
+        return {
+            **self._insides.describe(),
+            "applied": self._state.applied,
+            "ready": trouble is None,
+            "trouble": trouble,
+            "requests": len(self._requests),
+            "state": state,
+        }
+
+    def limits(self) -> Described:
+        """Return every named limit of the node but those of the HTTP face."""
+        return {
+            **self._insides.limits(),
+            "requests_max": REQUESTS_MAX,
+            "request_bytes_max": REQUEST_BYTES_MAX,
+        }
+
+    def ready(self) -> str | None:
+        """Return None if the node has lately finished a linearizable read, or else why not."""
+        trouble = self._insides.trouble()
+        if trouble is not None:
+            return trouble
+        if self._monotonic() - self._read_at > READ_FRESH_S:
+            leader = self._insides.leader()
+            known = f"{leader} leads" if leader else "no leader is known"
+            return f"no linearizable read has finished here for {READ_FRESH_S:g} s ({known})"
+        return None
+
+    def links(self) -> Sequence[Described]:
+        """Describe the links and their switches."""
+        return self._insides.links()
+
+    def set_link(self, change: LinkChange) -> Sequence[Described]:
+        """Switch this node's ends of some links, and describe all links."""
+        return self._insides.set_link(change)
+
+    def journal(self, from_slot: int, limit: int) -> Deferred[Sequence[Described]]:
+        """Fire with the decided slots from ``from_slot`` on, at most ``limit`` of them."""
+
+        def described(decisions: list[Decision]) -> Sequence[Described]:
+            return [_describe(decision) for decision in decisions[:limit]]
+
+        return self._insides.decided(Slot(from_slot), limit).addCallback(described)
+
+    def shutdown(self) -> None:
+        """Hand leadership over and stop the node. A second call changes nothing."""
+        self._insides.shutdown()
+
+    def _check(self) -> None:
+        trouble = self._insides.trouble()
+        if trouble is not None:
+            raise Unavailable(trouble)
+
+
+def _describe(decision: Decision) -> Described:
+    digest = blake2b(digest_size=16)
+    for command in decision.batch:
+        digest.update(command.body)
+    ballot = decision.ballot
+    return {
+        "slot": decision.slot,
+        "ballot": f"{ballot.round}.{ballot.node}" if ballot.round else None,
+        "commands": [_describe_command(command) for command in decision.batch],
+        "digest": digest.hexdigest(),
+    }
+
+
+def _describe_command(command: Command) -> Described:
+    described: dict[str, object] = {
+        "node": command.node,
+        "life": command.life,
+        "sequence": command.sequence,
+    }
+    try:
+        operation = decode_operation(command.body)
+    except CommandError as error:
+        return {**described, "operation": None, "error": str(error)}
+    described["operation"] = type(operation).__name__.lower()
+    for name, value in asdict(operation).items():
+        described.update(_text(name, value))
+    return described
+
+
+def _text(name: str, value: bytes | None) -> Described:
+    if value is None:
+        return {name: None}
+    try:
+        return {name: value.decode()}
+    except UnicodeDecodeError:
+        return {name: None, f"{name}_base64": b2a_base64(value, newline=False).decode()}

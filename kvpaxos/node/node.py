@@ -1,0 +1,373 @@
+"""One node: its parts, in the order in which they start and stop.
+
+It starts bottom up (state, journal, links, and, once the cluster is formed, the replica), and
+stops top down, so that whatever still runs can rely on what is below it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import TimeoutError as NotInTime
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvpaxos.config.cluster import ClusterConfig, NodeConfig
+from kvpaxos.engine.rocks import RocksEngine
+from kvpaxos.errors import KvPaxosError, StartError
+from kvpaxos.journal.log import Journal
+from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
+from kvpaxos.node.disk import Disk
+from kvpaxos.node.driver import Driver
+from kvpaxos.node.face import Face
+from kvpaxos.node.http.limits import HttpLimits
+from kvpaxos.node.http.site import make_site
+from kvpaxos.node.http.store import Described, LinkChange
+from kvpaxos.node.links import Links
+from kvpaxos.node.overview import Overview
+from kvpaxos.node.persister import Persister
+from kvpaxos.node.prober import Prober
+from kvpaxos.node.recovery import GROUP, remember, replay
+from kvpaxos.node.requests import Requests
+from kvpaxos.node.state import State
+from kvpaxos.node.switches import Switches
+from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Decision, Dialed, Event, Leaving, Lost, Persisted, Received
+from kvpaxos.paxos.formation import FIRST_INCARNATION, Formation
+from kvpaxos.paxos.messages import Message
+from kvpaxos.paxos.quorum import Quorum
+from kvpaxos.paxos.records import Record, Started
+from kvpaxos.paxos.replica import Replica
+
+LEAVE_S_MAX: Final = 2.0
+"""How long a node that stops waits for requests under way, and for another to lead."""
+
+JOURNAL_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much of the journal one request may ask to see."""
+
+
+class Node(MultiService):
+    """A member of a cluster, as a service.
+
+    :param fatal: is told once, in a sentence, why the node had to stop by itself. It answers
+        no requests any more by then; whoever runs it should stop the service.
+    :param shutdown: is called when a client asks for the node to be stopped in good order.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        config: NodeConfig,
+        journal: Journal,
+        *,
+        reactor: Any,  # noqa: ANN401  (no interface names all that a reactor provides)
+        random: Random,
+        fatal: Callable[[str], None],
+        shutdown: Callable[[], None],
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.node = NodeId(config.node)
+        self.journal = journal
+        self._members = tuple(map(NodeId, cluster.members))
+        self._cluster = cluster
+        self._config = config
+        self._reactor = reactor
+        self._random = random
+        self._fatal = fatal
+        self._shutdown = shutdown
+        self._monotonic = monotonic
+        self._overview = Overview(config.node, cluster, monotonic)
+        self._requests = Requests(self._post, monotonic, self.leader)
+        self._driver: Driver | None = None
+        self._early: list[Event] = []
+        self._persisting: deque[tuple[int, Deferred[None]]] = deque()
+        self._http: IListeningPort | None = None
+        self._starting: Deferred[None] | None = None
+        self._leaving: Deferred[None] | None = None
+        self._trouble: str | None = "this node is starting"
+
+    # Life.
+
+    @override
+    def startService(self) -> None:
+        """Start.
+
+        :raises StartError: state and journal do not belong together, or another process has them.
+        :raises DiskError: the disk refuses.
+        """
+        boot = self.journal.recovered.boot + 1
+        self._engine = RocksEngine(Path(self._config.data) / "state")
+        limit = self._cluster.limits.value_bytes_max
+        self._state = State(self._engine, GROUP, value_bytes_max=limit)
+        replayed = replay(self.journal, self._state)
+        if replayed:
+            self._log.info("executed {count} slots from the journal", count=replayed)
+        self._disk = Disk(
+            self.journal,
+            reactor=self._reactor,
+            durable=self._durable,
+            failed=self.halt,
+            monotonic=self._monotonic,
+        )
+        self._links = self._make_links(boot)
+        self._persister = Persister(
+            self._state,
+            reactor=self._reactor,
+            persisted=lambda through: self._post(Persisted(through)),
+            failed=self._broken,
+        )
+        self._face = Face(self._state, self._requests, self, monotonic=self._monotonic)
+        self._prober = Prober(
+            lambda timeout_s: self._face.read(stale=False, timeout_s=timeout_s),
+            clock=self._reactor,
+        )
+        self._overview.disk = self._disk
+        self._overview.links = self._links
+        self._overview.persister = self._persister
+        self._starting = Deferred.fromCoroutine(self._start(boot)).addErrback(self._broken)
+
+    async def _start(self, boot: int) -> None:
+        # Nobody is to see this run of the node before it is sure to count it.
+        await self._persist([Started(boot)])
+        site = make_site(
+            self._face,
+            reactor=self._reactor,
+            dialect=self._cluster.options.replies,
+            limits=HttpLimits.of(self._cluster.limits),
+            open_to_all=self._cluster.options.admin_from_anywhere,
+        )
+        endpoint = listening_endpoint(self._reactor, self._config.http)
+        try:
+            self._http = await endpoint.listen(site)
+        except CannotListenError as error:
+            raise StartError(f"cannot serve HTTP at {self._config.http}: {error}") from error
+        self._log.info("serving HTTP at {endpoint}", endpoint=self._config.http)
+        others = [str(member) for member in self._members if member != self.node]
+        self._trouble = f"the cluster has not formed yet: all of {', '.join(others)} are needed"
+        for part in (self._links, self._persister, self._prober):
+            part.setServiceParent(self)  # type: ignore[no-untyped-call]
+        MultiService.startService(self)
+
+    @override
+    def stopService(self) -> Deferred[None]:
+        """Hand leadership over, let requests under way end, and close all files in order."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._starting is None:
+            self.journal.close()
+            return
+        await self._starting
+        # The port is closed to newcomers; what is on its way is still answered.
+        closing = succeed(None) if self._http is None else self._http.stopListening()
+        if self._driver is not None and self._trouble is None:
+            await self._leave(self._driver)
+        self._trouble = self._trouble or "this node is stopping"
+        self._requests.close(self._trouble)
+        if self._driver is not None:
+            self._driver.stop()
+        await (closing or succeed(None))
+        await MultiService.stopService(self)
+        await self._disk.stop()
+        self._engine.close()
+        self._log.info("stopped")
+
+    async def _leave(self, driver: Driver) -> None:
+        """Let requests under way end, and another node lead."""
+        self._prober.stopService()
+        led = driver.replica.leader.node == self.node
+        self._leaving = Deferred() if led else succeed(None)
+        idle = self._requests.refuse("this node is stopping")
+        driver.post(Leaving())
+        waiting = gatherResults([idle, self._leaving], consumeErrors=True)
+        try:
+            await waiting.addTimeout(LEAVE_S_MAX, self._reactor)
+        except NotInTime:
+            self._log.warn("did not wait longer for requests, or for another node to lead")
+        else:
+            if led:
+                self._log.info("leadership was handed over")
+
+    def halt(self, error: Exception) -> None:
+        """Stop at once, because of ``error``: promise nothing, vote for nothing, answer nothing."""
+        if self._overview.halted:
+            return
+        self._overview.halted = True
+        self._trouble = str(error)
+        if self._driver is not None:
+            self._driver.stop()
+        self._requests.close(f"the node had to stop: {error}")
+        self._fatal(str(error))
+
+    def _broken(self, failure: Failure) -> None:
+        error = failure.value
+        if not isinstance(error, KvPaxosError):
+            self._log.failure("an error that was not foreseen", failure)
+            error = KvPaxosError(f"an error that was not foreseen: {failure.getErrorMessage()}")
+        self.halt(error)
+
+    # Parts.
+
+    def _make_links(self, boot: int) -> Links:
+        recovered = self.journal.recovered
+        formation = Formation(
+            self.node,
+            self._members,
+            forming=recovered.forming,
+            formed=recovered.formed,
+            fresh_cluster=f"{self._random.getrandbits(128):032x}",
+        )
+        switches = Switches(
+            self.node,
+            self._members,
+            random=self._random,
+            allowed=self._cluster.options.allow_partitions,
+        )
+        return Links(
+            self._reactor,
+            formation=formation,
+            boot=boot,
+            process=f"{self._random.getrandbits(64):016x}",
+            rules=f"value_bytes_max={self._cluster.limits.value_bytes_max}",
+            head=lambda: (self.journal.records, self.journal.head_hash.hex()),
+            peers={
+                NodeId(peer.node): dialing_endpoint(self._reactor, peer.dial)
+                for peer in self._cluster.nodes
+                if peer.node != self.node
+            },
+            listener=listening_endpoint(self._reactor, self._config.peer),
+            switches=switches,
+            persist=self._persist,
+            deliver=self._deliver,
+            dialed=lambda peer: self._post(Dialed(peer)),
+            lost=lambda peer: self._post(Lost(peer)),
+            formed=lambda cluster: self._formed(cluster, formation, boot),
+            fatal=lambda sentence: self.halt(StartError(sentence)),
+            random=self._random,
+            monotonic=self._monotonic,
+        )
+
+    def _formed(self, cluster: str, formation: Formation, boot: int) -> None:
+        """Begin to take part in Paxos."""
+        assert formation.incarnation >= FIRST_INCARNATION
+        life = formation.incarnation << 32 | boot
+        replica = Replica(
+            self.node,
+            Quorum(frozenset(self._members)),
+            remember(self.journal, self._state, life),
+            random=self._random,
+            now=self._monotonic(),
+        )
+        self._driver = Driver(
+            replica,
+            self._state,
+            group=GROUP,
+            life=life,
+            disk=self._disk,
+            peers=self._links,
+            requests=self._requests,
+            clock=self._reactor,
+            monotonic=self._monotonic,
+            led_by=self._led_by,
+            halt=self._broken,
+        )
+        self._overview.driver = self._driver
+        self._overview.cluster_id = cluster
+        self._overview.life = life
+        self._trouble = None
+        self._driver.start()
+        early, self._early = self._early, []
+        for event in early:
+            self._driver.post(event)
+
+    def _persist(self, records: Sequence[Record]) -> Deferred[None]:
+        """Journal the node's own records; fire once they would survive a power cut."""
+        durable: Deferred[None] = Deferred()
+        self._persisting.append((self._disk.append(GROUP, records), durable))
+        return durable
+
+    def _durable(self, number: int) -> None:
+        while self._persisting and self._persisting[0][0] <= number:
+            self._persisting.popleft()[1].callback(None)
+        if self._driver is not None:
+            self._driver.synced(number)
+
+    def _post(self, event: Event) -> None:
+        if self._driver is None:
+            self._early.append(event)
+        else:
+            self._driver.post(event)
+
+    def _deliver(self, sender: NodeId, group: int, message: Message) -> None:
+        if group == GROUP:
+            self._post(Received(sender, message))
+
+    def _led_by(self, leader: Ballot) -> None:
+        if not leader.round:
+            self._log.info("no leader is heard")
+        elif leader.node == self.node:
+            self._log.info("this node leads, with ballot {round}", round=leader.round)
+        else:
+            self._log.info(
+                "{leader} leads, with ballot {round}", leader=leader.node, round=leader.round
+            )
+        if self._leaving is not None and leader.node != self.node and not self._leaving.called:
+            self._leaving.callback(None)
+
+    # What the faces ask.
+
+    def leader(self) -> str:
+        """Return the node that leads, as far as this one knows, or the empty string."""
+        return "" if self._driver is None else self._driver.replica.leader.node
+
+    def trouble(self) -> str | None:
+        """Return why this node cannot serve at all now, or None."""
+        return self._trouble
+
+    def describe(self) -> dict[str, object]:
+        """Describe the node's parts."""
+        return self._overview.describe()
+
+    def limits(self) -> dict[str, object]:
+        """Return the named limits of the node's parts."""
+        return self._overview.limits()
+
+    def links(self) -> Sequence[Described]:
+        """Describe the links and their switches."""
+        return self._links.switches.all()
+
+    def set_link(self, change: LinkChange) -> Sequence[Described]:
+        """Throw switches of the links that begin or end here."""
+        self._links.switches.set(
+            change.from_node,
+            change.to_node,
+            state=change.state,
+            delay_s=change.delay_s,
+            loss=change.loss,
+        )
+        return self.links()
+
+    def decided(self, from_slot: Slot, limit: int) -> Deferred[list[Decision]]:
+        """Read decided slots back from the journal."""
+        first = max(from_slot, self.journal.kept_from(GROUP))
+        last = Slot(min(self._state.applied, first + limit - 1))
+        if last < first:
+            return succeed([])
+        return self._disk.decided(GROUP, first, last, JOURNAL_PAGE_BYTES_MAX)
+
+    def shutdown(self) -> None:
+        """Stop the node in good order. A second call changes nothing."""
+        self._shutdown()

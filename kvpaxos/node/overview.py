@@ -1,0 +1,117 @@
+"""What a node tells of its parts, for ``/kvman/status`` and ``/kvman/limits``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Final
+
+from kvpaxos.config.cluster import ClusterConfig
+from kvpaxos.node.disk import Disk
+from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
+from kvpaxos.node.links import LIMITS as LINK_LIMITS
+from kvpaxos.node.links import Links
+from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
+from kvpaxos.paxos.limits import Limits
+from kvpaxos.version import VERSION
+
+
+class Overview:
+    """Describes the parts of one node that are there by now.
+
+    :ivar driver: None before the cluster is formed; the others None before the node starts.
+    """
+
+    def __init__(self, node: str, cluster: ClusterConfig, monotonic: Callable[[], float]) -> None:
+        self.cluster_id = ""
+        self.life = 0
+        self.halted = False
+        self.driver: Driver | None = None
+        self.links: Links | None = None
+        self.disk: Disk | None = None
+        self.persister: Persister | None = None
+        self._node = node
+        self._cluster = cluster
+        self._monotonic = monotonic
+        self._started_at = monotonic()
+
+    def describe(self) -> dict[str, object]:
+        """Return everything as JSON can tell it."""
+        return {
+            "node": self._node,
+            "version": VERSION,
+            "cluster": self.cluster_id,
+            "members": list(self._cluster.members),
+            "life": self.life,
+            "uptime_s": round(self._monotonic() - self._started_at, 3),
+            **self._describe_replica(),
+            "peers": self._describe_peers(),
+            "journal": self._describe_journal(),
+        }
+
+    def limits(self) -> dict[str, object]:
+        """Return every named limit of the parts."""
+        return {
+            **asdict(Limits()),
+            **LINK_LIMITS,
+            **asdict(self._cluster.limits),
+            "inbox_max": INBOX_MAX,
+            "lookup_bytes_max": LOOKUP_BYTES_MAX,
+            "flush_bytes": FLUSH_BYTES,
+            "flush_age_s": FLUSH_AGE_S,
+        }
+
+    def _describe_replica(self) -> dict[str, object]:
+        if self.driver is None:
+            return dict(_UNFORMED)
+        replica = self.driver.replica
+        ballot = replica.acceptor.promised
+        return {
+            "role": type(replica.role).__name__.lower(),
+            "ballot": f"{ballot.round}.{ballot.node}" if ballot.round else "",
+            "leader": replica.leader.node,
+            "decided": replica.learner.decided_through,
+            "kept_from": replica.learner.kept_from,
+            "steps": self.driver.steps,
+        }
+
+    def _describe_peers(self) -> list[dict[str, object]]:
+        links = self.links.status() if self.links is not None else []
+        return [{**link, **self._describe_peer(str(link["peer"]))} for link in links]
+
+    def _describe_peer(self, node: str) -> dict[str, object]:
+        known = {} if self.driver is None else self.driver.replica.peers.known
+        peer = next((peer for name, peer in known.items() if name == node), None)
+        if peer is None or peer.health is None or peer.round_trip_s is None:
+            return {"round_trip_ms": None, "decided": None, "durable": None}
+        return {
+            "round_trip_ms": round(peer.round_trip_s * 1000, 3),
+            "decided": peer.health.decided_through,
+            "durable": peer.health.durable_through,
+        }
+
+    def _describe_journal(self) -> dict[str, object]:
+        if self.disk is None or self.persister is None:
+            return {}
+        journal = self.disk.journal
+        return {
+            "bytes": journal.bytes,
+            "segments": journal.segments,
+            "records": self.disk.number,
+            "durable_records": self.disk.durable,
+            "syncs": journal.syncs,
+            "last_sync_ms": round(self.disk.last_sync_s * 1000, 3),
+            "slowest_sync_ms": round(self.disk.slowest_sync_s * 1000, 3),
+            "state_durable_through": self.persister.durable_through,
+            "state_flushes": self.persister.flushes,
+        }
+
+
+_UNFORMED: Final = {
+    "role": "forming",
+    "ballot": "",
+    "leader": "",
+    "decided": 0,
+    "kept_from": 1,
+    "steps": 0,
+}

@@ -1,0 +1,80 @@
+"""Reads now and then, so that a node knows whether it could."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvpaxos.errors import Unavailable
+from kvpaxos.node.http.store import Receipt
+
+PROBE_S: Final = 1.0
+"""How often a read is tried."""
+
+EAGER_S: Final = 0.02
+"""The same before the first one has succeeded."""
+
+
+class Prober(Service):
+    """Keeps readiness honest: it is a linearizable read that has finished lately, and no less.
+
+    A node whose clients read all the time proves it with their reads; the probe is for the
+    others. Its first success is what the log calls ``ready``.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        read: Callable[[float], Deferred[Receipt]],
+        *,
+        clock: IReactorTime,
+    ) -> None:
+        self.ready = False
+        self._read = read
+        self._clock = clock
+        self._next: IDelayedCall | None = None
+
+    @override
+    def startService(self) -> None:
+        Service.startService(self)
+        self._probe()
+
+    @override
+    def stopService(self) -> None:
+        Service.stopService(self)
+        if self._next is not None and self._next.active():
+            self._next.cancel()
+
+    def _probe(self) -> None:
+        try:
+            reading = self._read(PROBE_S)
+        except Unavailable:
+            self._again(None)
+        else:
+            reading.addCallbacks(self._succeeded, self._failed).addBoth(self._again)
+
+    def _succeeded(self, _: object) -> None:
+        if not self.ready:
+            self.ready = True
+            self._log.info("ready: a linearizable read has finished")
+
+    def _failed(self, failure: Failure) -> None:
+        failure.trap(Unavailable)
+        if self.ready:
+            self.ready = False
+            self._log.warn("no longer ready: {error}", error=failure.getErrorMessage())
+
+    def _again(self, failure: Failure | None) -> None:
+        if failure is not None:
+            self._log.failure("a probe failed in an unforeseen way", failure)
+        if self.running:
+            wait_s = PROBE_S if self.ready else EAGER_S
+            self._next = self._clock.callLater(wait_s, self._probe)

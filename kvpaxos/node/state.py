@@ -1,0 +1,56 @@
+"""The state of one group: its machine, the engine that holds it, and how far it was applied."""
+
+from __future__ import annotations
+
+import struct
+from typing import Final
+
+from kvpaxos.errors import StateDamaged
+from kvpaxos.paxos.ballot import NO_SLOT, Slot
+from kvpaxos.paxos.messages import Command
+from kvpaxos.store.engine import Engine
+from kvpaxos.store.layout import applied_key
+from kvpaxos.store.machine import Machine
+from kvpaxos.store.results import Refusal, Result
+
+_SLOT: Final = struct.Struct(">Q")
+
+
+class State:
+    """Executes commands, and writes what they changed together with the applied slot.
+
+    After a crash the engine holds the state as it was after some slot, and knows which.
+
+    :ivar applied: the slot through which everything was executed and written.
+    :raises StartError: the engine holds a state of another format.
+    :raises StateDamaged: the engine holds something that is not a state.
+    """
+
+    def __init__(self, engine: Engine, group: int, *, value_bytes_max: int) -> None:
+        self.machine = Machine(engine, group, value_bytes_max=value_bytes_max)
+        self.engine = engine
+        self._key = applied_key(group)
+        self.applied = self._load()
+
+    def apply(self, submission: Command) -> Result | Refusal:
+        """Execute one command."""
+        return self.machine.apply(submission)
+
+    def commit(self, slot: Slot) -> None:
+        """Write, in one batch, what was executed since the last call and that it was ``slot``.
+
+        :raises DiskError: the node must stop.
+        """
+        changes = self.machine.take_changes()
+        changes[self._key] = _SLOT.pack(slot)
+        self.engine.write(changes)
+        self.applied = slot
+
+    def _load(self) -> Slot:
+        record = self.engine.get(self._key)
+        if record is None:
+            return NO_SLOT
+        if len(record) != _SLOT.size:
+            raise StateDamaged("the applied slot", "it is not 8 bytes long")
+        (slot,) = _SLOT.unpack(record)
+        return Slot(slot)

@@ -1,0 +1,1 @@
+"""Real ``twistd`` processes, real disks, real signals."""
