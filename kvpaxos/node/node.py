@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults, succeed
@@ -24,7 +24,7 @@ from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.engine.rocks import RocksEngine
-from kvpaxos.errors import KvPaxosError, StartError
+from kvpaxos.errors import DiskError, KvPaxosError, StartError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
 from kvpaxos.node.disk import Disk
@@ -59,6 +59,7 @@ JOURNAL_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
 class Node(MultiService):
     """A member of a cluster, as a service.
 
+    :param refuse: is told why the node cannot start, and does not return.
     :param fatal: is told once, in a sentence, why the node had to stop by itself. It answers
         no requests any more by then; whoever runs it should stop the service.
     :param shutdown: is called when a client asks for the node to be stopped in good order.
@@ -74,6 +75,7 @@ class Node(MultiService):
         *,
         reactor: Any,  # noqa: ANN401  (no interface names all that a reactor provides)
         random: Random,
+        refuse: Callable[[KvPaxosError], NoReturn],
         fatal: Callable[[str], None],
         shutdown: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
@@ -86,9 +88,11 @@ class Node(MultiService):
         self._config = config
         self._reactor = reactor
         self._random = random
+        self._refuse = refuse
         self._fatal = fatal
         self._shutdown = shutdown
         self._monotonic = monotonic
+        self._boot = journal.recovered.boot + 1
         self._overview = Overview(config.node, cluster, monotonic)
         self._requests = Requests(self._post, monotonic, self.leader)
         self._driver: Driver | None = None
@@ -103,12 +107,19 @@ class Node(MultiService):
 
     @override
     def startService(self) -> None:
-        """Start.
+        """Start, unless state and journal do not belong together, or the disk refuses."""
+        try:
+            self._open()
+        except (DiskError, StartError) as error:
+            self._refuse(error)
+        self._starting = Deferred.fromCoroutine(self._start()).addErrback(self._broken)
+
+    def _open(self) -> None:
+        """Open everything that is on the disk, and make the parts that need no network.
 
         :raises StartError: state and journal do not belong together, or another process has them.
         :raises DiskError: the disk refuses.
         """
-        boot = self.journal.recovered.boot + 1
         self._engine = RocksEngine(Path(self._config.data) / "state")
         limit = self._cluster.limits.value_bytes_max
         self._state = State(self._engine, GROUP, value_bytes_max=limit)
@@ -122,7 +133,7 @@ class Node(MultiService):
             failed=self.halt,
             monotonic=self._monotonic,
         )
-        self._links = self._make_links(boot)
+        self._links = self._make_links()
         self._persister = Persister(
             self._state,
             reactor=self._reactor,
@@ -137,11 +148,10 @@ class Node(MultiService):
         self._overview.disk = self._disk
         self._overview.links = self._links
         self._overview.persister = self._persister
-        self._starting = Deferred.fromCoroutine(self._start(boot)).addErrback(self._broken)
 
-    async def _start(self, boot: int) -> None:
+    async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
-        await self._persist([Started(boot)])
+        await self._persist([Started(self._boot)])
         site = make_site(
             self._face,
             reactor=self._reactor,
@@ -221,7 +231,7 @@ class Node(MultiService):
 
     # Parts.
 
-    def _make_links(self, boot: int) -> Links:
+    def _make_links(self) -> Links:
         recovered = self.journal.recovered
         formation = Formation(
             self.node,
@@ -239,7 +249,7 @@ class Node(MultiService):
         return Links(
             self._reactor,
             formation=formation,
-            boot=boot,
+            boot=self._boot,
             process=f"{self._random.getrandbits(64):016x}",
             rules=f"value_bytes_max={self._cluster.limits.value_bytes_max}",
             head=lambda: (self.journal.records, self.journal.head_hash.hex()),
@@ -254,16 +264,16 @@ class Node(MultiService):
             deliver=self._deliver,
             dialed=lambda peer: self._post(Dialed(peer)),
             lost=lambda peer: self._post(Lost(peer)),
-            formed=lambda cluster: self._formed(cluster, formation, boot),
+            formed=lambda cluster: self._formed(cluster, formation),
             fatal=lambda sentence: self.halt(StartError(sentence)),
             random=self._random,
             monotonic=self._monotonic,
         )
 
-    def _formed(self, cluster: str, formation: Formation, boot: int) -> None:
+    def _formed(self, cluster: str, formation: Formation) -> None:
         """Begin to take part in Paxos."""
         assert formation.incarnation >= FIRST_INCARNATION
-        life = formation.incarnation << 32 | boot
+        life = formation.incarnation << 32 | self._boot
         replica = Replica(
             self.node,
             Quorum(frozenset(self._members)),

@@ -56,6 +56,7 @@ def makeService(options: Options, *, fatal: Callable[[str], None] | None = None)
         journal,
         reactor=reactor,
         random=SystemRandom(),
+        refuse=options.refuse,
         fatal=fatal or _end_process(),
         shutdown=shutdown,
     )

@@ -62,9 +62,8 @@ class HttpLimits:
 
     @classmethod
     def of(cls, cluster: ClusterLimits) -> HttpLimits:
-        """Return the limits of a node whose cluster has chosen its own for keys and values."""
+        """Return the limits of a node whose cluster has chosen its own for values."""
         return cls(
-            key_bytes_max=cluster.key_bytes_max,
             value_bytes_max=cluster.value_bytes_max,
             body_bytes_max=12 * cluster.value_bytes_max + MIB,
             bodies_bytes_max=max(64 * MIB, 2 * (12 * cluster.value_bytes_max + MIB)),

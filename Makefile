@@ -1,0 +1,52 @@
+# kvpaxos. "make help" says what there is.
+
+SHELL := /bin/sh
+BIN := .venv/bin
+SEEDS ?= 5000
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test lint types format sim clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
+	while IFS="$$(printf '\t')" read -r name what; do printf 'make %-8s%s\n' "$$name" "$$what"; done
+
+setup: .venv/.ready ## make .venv, with kvpaxos and the tools of its developers in it
+
+run: setup ## run three nodes on this machine, until Ctrl-C
+	@exec $(BIN)/kvpaxos up
+
+# Trial as a module: as a script it would find the "test" of Python's own library.
+test: setup ## run all tests
+	$(BIN)/pytest
+	$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.partition
+
+lint: setup ## look at style and at who imports whom
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
+
+types: setup ## check the types
+	$(BIN)/mypy
+
+format: setup ## bring the code into shape
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+sim: setup ## simulate SEEDS worlds instead of the few that "make test" does
+	KVPAXOS_SEEDS=$(SEEDS) $(BIN)/pytest test/test_simulation.py --timeout=0
+
+clean: ## remove all that was made here, except the nodes' data
+	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The cache of plugins is written once here, so that no node has to, or may be unable to.
+.venv/.ready: setup.py kvpaxos/version.py
+	@python=$$(sh .ci/find-python) && \
+	echo "setup: .venv from $$python" && \
+	"$$python" -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]' || \
+	{ echo "setup: pip could not install what kvpaxos needs; is the package index reachable?" >&2; exit 1; }
+	@$(BIN)/python -c 'from twisted.plugin import IPlugin, getPlugins; list(getPlugins(IPlugin))'
+	@touch $@
+	@echo "setup: done"

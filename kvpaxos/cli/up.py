@@ -1,0 +1,139 @@
+"""``kvpaxos up``: a whole cluster in one terminal."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import click
+
+from kvpaxos.cli.manager import Manager
+from kvpaxos.cli.paint import Painter
+from kvpaxos.cli.processes import command
+from kvpaxos.config.cluster import (
+    DATA_DIRECTORY,
+    HTTP_PORT,
+    NODES_MAX,
+    ClusterConfig,
+    NodeConfig,
+    default_cluster,
+)
+from kvpaxos.config.settings import render
+from kvpaxos.errors import ConfigError, StartError
+from kvpaxos.node import preflight
+from kvpaxos.node.options import read_settings
+
+SETTINGS_NAME = "settings.conf"
+"""Below its directory, `kvpaxos up` writes the settings of its cluster into a file of this name."""
+
+
+@click.command()
+@click.option("--nodes", type=click.IntRange(1, NODES_MAX), default=3, show_default=True)
+@click.option(
+    "--transport",
+    type=click.Choice(["tcp", "unix"]),
+    default="tcp",
+    show_default=True,
+    help="What connects the nodes with each other.",
+)
+@click.option(
+    "--dir",
+    "directory",
+    default=DATA_DIRECTORY,
+    show_default=True,
+    help="Where data, sockets and the settings of the cluster go.",
+)
+@click.option(
+    "--base-port",
+    type=int,
+    default=HTTP_PORT,
+    show_default=True,
+    help="The HTTP port of n01; the others take those after it.",
+)
+@click.option("--config", metavar="FILE", help="Run the cluster that this settings file describes.")
+@click.option("--allow-partitions", is_flag=True, help="Links may be cut through /kvman/links.")
+@click.option("--log-level", default="info", show_default=True)
+@click.option("--color/--no-color", default=None, help="Default: if this is a terminal.")
+def up(  # noqa: PLR0917 -- click passes them by name
+    nodes: int,
+    transport: str,
+    directory: str,
+    base_port: int,
+    config: str | None,
+    allow_partitions: bool,  # noqa: FBT001
+    log_level: str,
+    color: bool | None,  # noqa: FBT001
+) -> None:
+    """Run a cluster on this machine until Ctrl-C.
+
+    Three nodes on 127.0.0.1, their data below ./data, unless told otherwise. No settings file is
+    needed; one that describes the cluster is written to DIR/settings.conf, for other commands.
+
+    A node that ends is reported and not started again. A second Ctrl-C kills what has not stopped.
+    """
+    if not __debug__:
+        raise StartError("kvpaxos checks itself with assertions, which python -O removes.")
+    if config is not None:
+        _refuse_beside_config()
+        cluster = read_settings(config)
+    else:
+        cluster = default_cluster(
+            nodes, directory=directory, transport=transport, base_port=base_port
+        )
+    options = cluster.options
+    options = replace(
+        options,
+        allow_partitions=allow_partitions or options.allow_partitions,
+    )
+    cluster = replace(cluster, options=options)
+    urls = {node.node: node.url for node in cluster.nodes}
+    _check(cluster, make=None if config is not None else directory)
+    settings = config or _write_settings(cluster, Path(directory))
+    commands = {node.node: _command(node, cluster, settings, log_level) for node in cluster.nodes}
+    painter = Painter(cluster.members, colors=_colors() if color is None else color)
+    sys.exit(Manager(urls, commands, painter).run())
+
+
+def _refuse_beside_config() -> None:
+    context = click.get_current_context()
+    for name in ("nodes", "transport", "directory", "base_port"):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.DEFAULT:
+            option = "dir" if name == "directory" else name.replace("_", "-")
+            raise ConfigError(f"--config says it all; leave out --{option} beside it.")
+
+
+def _check(cluster: ClusterConfig, *, make: str | None) -> None:
+    """See, before anything is started, whether all nodes can have what they need."""
+    if make is not None:
+        try:
+            Path(make).mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StartError(f"{make}: {error.strerror}; choose another with --dir.") from None
+    for node in cluster.nodes:
+        preflight.check_places(node)
+        preflight.check_directory(node)
+
+
+def _write_settings(cluster: ClusterConfig, directory: Path) -> str:
+    path = directory / SETTINGS_NAME
+    draft = directory / f"{SETTINGS_NAME}.new"
+    try:
+        draft.write_text(render(cluster), encoding="utf-8")
+        draft.replace(path)
+    except OSError as error:
+        raise StartError(f"{path}: {error.strerror}; choose another with --dir.") from None
+    return str(path)
+
+
+def _command(node: NodeConfig, cluster: ClusterConfig, settings: str, log_level: str) -> list[str]:
+    # No pid file: the manager knows its nodes, and what a crash leaves would only mislead twistd.
+    arguments = ["--nodaemon", "--pidfile=", "kvpaxos", "--node", node.node, "--config", settings]
+    arguments += ["--log-format", "text", "--log-level", log_level]
+    arguments += ["--allow-partitions"] * cluster.options.allow_partitions
+    return command(arguments)
+
+
+def _colors() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")

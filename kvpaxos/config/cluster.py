@@ -1,0 +1,235 @@
+"""A cluster and its nodes, as settings describe them: frozen, complete and checked."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from kvpaxos.config import endpoints
+from kvpaxos.config.endpoints import EndpointError, Other, Tcp, Unix
+from kvpaxos.errors import ConfigError
+
+NODES_MAX: Final = 99
+"""The most nodes that a cluster can have: n01 to n99."""
+
+NODE_ID: Final = re.compile(r"n(?!00)[0-9]{2}")
+"""What the id of a node looks like."""
+
+HTTP_PORT: Final = 8801
+"""The HTTP port of the first node where nothing else is said."""
+
+PEER_BELOW_HTTP: Final = 1100
+"""A node without a peer port takes its HTTP port less this."""
+
+RESP_BELOW_HTTP: Final = 2000
+"""A node without a RESP port takes its HTTP port less this."""
+
+LOOPBACK: Final = "127.0.0.1"
+"""Where a cluster lives that nobody has given an address."""
+
+DATA_DIRECTORY: Final = "data"
+"""Below it each node keeps its own directory, unless settings say otherwise."""
+
+REPLY_DIALECTS: Final = ("seed",)
+"""The shapes of HTTP replies that can be chosen."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterLimits:
+    """Limits that must be equal on all nodes, since replicas must refuse the same commands.
+
+    :ivar value_bytes_max: the longest value, in bytes.
+    """
+
+    value_bytes_max: int = 1024 * 1024
+
+
+LIMIT_RANGES: Final = {
+    "value_bytes_max": (1024, 8 * 1024 * 1024),
+}
+"""What each limit may be set to; the largest value still fits into one frame between peers."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterOptions:
+    """Choices that a whole cluster shares.
+
+    :ivar replies: the dialect of the HTTP replies.
+    :ivar allow_partitions: links may be cut and slowed through the HTTP interface.
+    :ivar admin_from_anywhere: shutdown, links and journal answer callers beyond loopback too.
+    """
+
+    replies: str = "seed"
+    allow_partitions: bool = False
+    admin_from_anywhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class NodeConfig:
+    """One node.
+
+    :ivar node: its id, such as ``n01``.
+    :ivar http: the endpoint on which it serves HTTP.
+    :ivar peer: the endpoint on which it listens for its peers.
+    :ivar dial: the client endpoint by which its peers reach it.
+    :ivar resp: the endpoint kept for the Redis protocol, or None.
+    :ivar data: the directory that holds its journal and its state.
+    """
+
+    node: str
+    http: str
+    peer: str
+    dial: str
+    resp: str | None
+    data: str
+
+    @property
+    def url(self) -> str:
+        """Where the node's HTTP interface is, without a slash at the end.
+
+        A node that serves on all its addresses is sought where its peers dial it.
+
+        :raises ConfigError: if it does not serve HTTP on a TCP port.
+        """
+        match endpoints.endpoint(self.http):
+            case Tcp(host, port):
+                named = host or endpoints.dialed_host(self.dial) or LOOPBACK
+                return f"http://{endpoints.url_host(named)}:{port}"
+            case _:
+                raise ConfigError(f"{self.node} serves HTTP at {self.http}, which has no URL.")
+
+
+@dataclass(frozen=True, slots=True)
+class ClusterConfig:
+    """All nodes, in the order of their ids, and what they share.
+
+    :ivar source: where the settings came from, for error messages.
+    """
+
+    nodes: tuple[NodeConfig, ...]
+    limits: ClusterLimits = ClusterLimits()
+    options: ClusterOptions = ClusterOptions()
+    source: str = field(default="the built-in settings", compare=False)
+
+    @property
+    def members(self) -> tuple[str, ...]:
+        """The ids of all nodes, in order."""
+        return tuple(node.node for node in self.nodes)
+
+    def node(self, node: str) -> NodeConfig:
+        """Return the settings of ``node``.
+
+        :raises ConfigError: if there is no such node.
+        """
+        for found in self.nodes:
+            if found.node == node:
+                return found
+        raise ConfigError(
+            f"{self.source}: there is no node {node!r}; name {_either(self.members)}."
+        )
+
+
+def default_cluster(
+    nodes: int = 3,
+    *,
+    directory: str = DATA_DIRECTORY,
+    transport: str = "tcp",
+    base_port: int = HTTP_PORT,
+) -> ClusterConfig:
+    """Return a cluster on loopback that needs no settings file.
+
+    HTTP is on ``base_port`` and the ports after it, peers 1100 below, RESP 2000 below; with the
+    transport ``unix`` the peers meet in sockets in ``directory`` instead.
+
+    :raises ConfigError: if the nodes are too many, a port is impossible or a path too long.
+    """
+    assert transport in {"tcp", "unix"}, transport
+    source = "the built-in settings"
+    if not 1 <= nodes <= NODES_MAX:
+        raise ConfigError(f"A cluster of {nodes} nodes is none; it can have 1 to {NODES_MAX}.")
+    low, high = RESP_BELOW_HTTP + 1, endpoints.PORT_MAX - nodes + 1
+    if not low <= base_port <= high:
+        raise ConfigError(
+            f"The first HTTP port cannot be {base_port}; with {nodes} nodes, and their other ports"
+            f" {PEER_BELOW_HTTP} and {RESP_BELOW_HTTP} below it, choose from {low} to {high}."
+        )
+    return checked(
+        ClusterConfig(
+            tuple(
+                _default_node(f"n{index + 1:02}", base_port + index, directory, transport)
+                for index in range(nodes)
+            ),
+            source=source,
+        )
+    )
+
+
+def checked(cluster: ClusterConfig) -> ClusterConfig:
+    """Return ``cluster`` if no two of its endpoints, and no two directories, are the same.
+
+    :raises ConfigError: naming both that clash.
+    """
+    takers: dict[object, str] = {}
+    for what, place, shown in _places(cluster):
+        other = takers.setdefault(place, what)
+        if other != what:
+            raise ConfigError(
+                f"{cluster.source}: {what} and {other} are both {shown}; give each its own."
+            )
+    return cluster
+
+
+def _places(cluster: ClusterConfig) -> Iterator[tuple[str, object, str]]:
+    """Yield (what it is, what it occupies, how to show it) for all that must not be shared."""
+    for node in cluster.nodes:
+        machine = endpoints.dialed_host(node.dial)
+        for face, text in (("http", node.http), ("peer", node.peer), ("resp", node.resp)):
+            if text is None:
+                continue
+            what = f'"{face}" of {node.node}'
+            try:
+                parsed = endpoints.endpoint(text)
+            except EndpointError as error:
+                raise ConfigError(f'{cluster.source}: {what} is "{text}", {error}.') from None
+            match parsed:
+                case Tcp(host, port):
+                    # Open on every address it clashes at least with what peers dial: two
+                    # machines may well use one port number each.
+                    on = host or machine or ""
+                    yield what, (on, port), f"port {port} of {on or 'every address'}"
+                case Unix(path):
+                    yield what, path, f"the socket {path}"
+                case Other():
+                    yield what, text, text
+        yield f'"data" of {node.node}', ("data", machine, node.data), f"the directory {node.data}"
+
+
+def _default_node(node: str, http: int, directory: str, transport: str) -> NodeConfig:
+    peer = (
+        endpoints.unix(f"{directory}/{node}.sock")
+        if transport == "unix"
+        else endpoints.tcp(LOOPBACK, http - PEER_BELOW_HTTP)
+    )
+    try:
+        dial = endpoints.dial(peer)
+    except EndpointError as error:
+        raise ConfigError(
+            f'{node} would listen at "{peer}", {error}; choose a shorter directory.'
+        ) from None
+    assert dial is not None, "both transports name where they are"
+    return NodeConfig(
+        node=node,
+        http=endpoints.tcp(LOOPBACK, http),
+        peer=peer,
+        dial=dial,
+        resp=endpoints.tcp(LOOPBACK, http - RESP_BELOW_HTTP),
+        data=f"{directory}/{node}",
+    )
+
+
+def _either(names: tuple[str, ...]) -> str:
+    if len(names) > 4:  # noqa: PLR2004 -- more than that is shown as a range
+        return f"one of {names[0]} to {names[-1]}"
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}"

@@ -1,0 +1,262 @@
+"""The journal on threads of its own, so that the reactor never waits for a disk.
+
+One thread writes. Whatever was queued while it was syncing shares the next sync: group
+commit, without a timer and without a batch size to tune. Another thread reads decided
+slots back, and fills the next segment with zeros before it is needed. Neither is of
+Twisted's pool, where they would wait behind strangers.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from queue import Empty, SimpleQueue
+from threading import Thread
+from typing import Final, NamedTuple, TypeAlias
+
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.interfaces import IReactorFromThreads
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kvpaxos.errors import DiskError, Unavailable
+from kvpaxos.journal.log import Journal
+from kvpaxos.journal.state import needs_sync
+from kvpaxos.paxos.ballot import NO_SLOT, Slot
+from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.records import Record
+
+SPARE_RETRY_S: Final = 10.0
+"""How long to wait, if the disk has no room for the next segment, before asking again."""
+
+
+class _Append(NamedTuple):
+    group: int
+    records: Sequence[Record]
+    sync: bool
+
+
+class _Forget(NamedTuple):
+    group: int
+    through: Slot
+
+
+_Work: TypeAlias = _Append | _Forget | None
+"""None is the last one."""
+
+_Job: TypeAlias = Callable[[], None]
+
+
+class Disk:
+    """Takes records in the reactor's thread, and says there when they are durable.
+
+    It is fail-stop: after an error nothing more is written, and nothing more becomes
+    durable. All methods are for the reactor's thread, and none of them blocks. Once it is
+    made, the journal belongs to its threads.
+
+    :param durable: called with `durable` each time that has grown.
+    :param failed: called once, if a disk refuses. The node must stop then.
+    :param monotonic: seconds; called on the other threads too.
+    :ivar number: how many records there are, those included that are still queued.
+    :ivar durable: how many of them would survive a power cut.
+    :ivar last_sync_s: how long the last sync took, in seconds.
+    :ivar slowest_sync_s: the longest that one took.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        journal: Journal,
+        *,
+        reactor: IReactorFromThreads,
+        durable: Callable[[int], None],
+        failed: Callable[[DiskError], None],
+        monotonic: Callable[[], float],
+    ) -> None:
+        self.journal = journal
+        self.number = journal.records
+        self.durable = journal.durable_records
+        self.last_sync_s = 0.0
+        self.slowest_sync_s = 0.0
+        self._reactor = reactor
+        self._report_durable = durable
+        self._report_failed = failed
+        self._monotonic = monotonic
+        self._broken = False
+        self._stopped: Deferred[None] | None = None
+        self._unsynced: deque[tuple[int, float]] = deque()
+        self._work: SimpleQueue[_Work] = SimpleQueue()
+        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._reader = journal.reader()
+        self._forgotten: dict[int, Slot] = {}
+        self._spare_due = 0.0
+        self._preparing = False
+        self._writer_thread = Thread(target=self._run_writer, name="journal writer", daemon=True)
+        self._reader_thread = Thread(target=self._run_reader, name="journal reader", daemon=True)
+        self._writer_thread.start()
+        self._reader_thread.start()
+
+    def append(self, group: int, records: Sequence[Record]) -> int:
+        """Queue ``records``, and return the number of the last one.
+
+        They are written at once if the writer is idle. They are synced if one of them needs
+        it; the others become durable with the next sync that somebody needs.
+        """
+        self.number += len(records)
+        sync = any(map(needs_sync, records))
+        if sync:
+            self._unsynced.append((self.number, self._monotonic()))
+        if not self._broken:
+            self._work.put(_Append(group, records, sync))
+        return self.number
+
+    def forget(self, group: int, through: Slot) -> None:
+        """Let segments be deleted that hold nothing of ``group`` above ``through``."""
+        if through > self._forgotten.get(group, NO_SLOT) and not self._broken:
+            self._forgotten[group] = through
+            self._work.put(_Forget(group, through))
+
+    def decided(
+        self, group: int, from_slot: Slot, through: Slot, bytes_max: int
+    ) -> Deferred[list[Decision]]:
+        """Read decided slots back. See `kvpaxos.journal.reader.JournalReader.decided`.
+
+        It fails with `Unavailable` once the disk is being stopped.
+        """
+        if self._stopped is not None:
+            return fail(Unavailable("the journal is closed"))
+        found: Deferred[list[Decision]] = Deferred()
+
+        def read() -> None:
+            try:
+                decisions = self._reader.decided(group, from_slot, through, bytes_max)
+            except Exception:  # noqa: BLE001  (it goes to whoever asked)
+                self._reactor.callFromThread(found.errback, Failure())
+            else:
+                self._reactor.callFromThread(found.callback, decisions)
+
+        self._jobs.put(read)
+        return found
+
+    def waiting_s(self, now: float) -> float:
+        """How long the oldest record that needs a sync has been waiting for it; 0.0 if none."""
+        return now - self._unsynced[0][1] if self._unsynced else 0.0
+
+    def stop(self) -> Deferred[None]:
+        """Write and sync what is queued, close the journal, and end the threads.
+
+        It may be called once.
+        """
+        assert self._stopped is None, "stopped twice"
+        self._stopped = Deferred()
+        # The reader first: it prepares files for the writer.
+        self._jobs.put(None)
+        return self._stopped
+
+    def _run_writer(self) -> None:
+        last = False
+        try:
+            while not last:
+                work, last = self._next_work()
+                self._carry_out(work)
+        except Exception:  # noqa: BLE001  (whatever it is: nothing more is written)
+            self._reactor.callFromThread(self._fail, Failure())
+            while not last:
+                last = self._work.get() is None
+        try:
+            self.journal.close()
+        except Exception:  # noqa: BLE001  (it is said to whoever runs the node)
+            self._reactor.callFromThread(self._fail, Failure())
+        self._reactor.callFromThread(self._writer_ended, self.journal.durable_records)
+
+    def _next_work(self) -> tuple[list[_Append | _Forget], bool]:
+        """Wait for work and take all there is. Say whether it is the last."""
+        found: list[_Append | _Forget] = []
+        work = self._work.get()
+        try:
+            while work is not None:
+                found.append(work)
+                work = self._work.get_nowait()
+        except Empty:
+            return found, False
+        return found, True
+
+    def _carry_out(self, work: Sequence[_Append | _Forget]) -> None:
+        appends = [item for item in work if isinstance(item, _Append)]
+        for group, records, _ in appends:
+            self.journal.append(group, records)
+        if any(item.sync for item in appends):
+            began = self._monotonic()
+            self.journal.sync()
+            took_s = self._monotonic() - began
+            self._reactor.callFromThread(self._synced, self.journal.durable_records, took_s)
+        elif appends:
+            self.journal.write()
+        # Deleting can wait for the replies to be on their way.
+        for item in work:
+            if isinstance(item, _Forget):
+                self.journal.forget(*item)
+        if self.journal.wants_spare and not self._preparing:
+            self._want_spare()
+
+    def _want_spare(self) -> None:
+        if self._monotonic() >= self._spare_due:
+            self._preparing = True
+            self._jobs.put(self._prepare_spare)
+
+    def _prepare_spare(self) -> None:
+        try:
+            if not self.journal.prepare_spare():
+                self._spare_due = self._monotonic() + SPARE_RETRY_S
+                self._reactor.callFromThread(self._warn_of_space)
+        except Exception:  # noqa: BLE001  (whatever it is: the node must stop)
+            self._reactor.callFromThread(self._fail, Failure())
+        else:
+            self._preparing = False
+
+    def _run_reader(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            job()
+        try:
+            self._reader.close()
+        except DiskError:
+            self._reactor.callFromThread(self._fail, Failure())
+        self._reactor.callFromThread(self._work.put, None)
+
+    def _synced(self, durable: int, took_s: float) -> None:
+        self.last_sync_s = took_s
+        self.slowest_sync_s = max(self.slowest_sync_s, took_s)
+        self._grow(durable)
+
+    def _grow(self, durable: int) -> None:
+        if durable <= self.durable:
+            return
+        self.durable = durable
+        while self._unsynced and self._unsynced[0][0] <= durable:
+            self._unsynced.popleft()
+        self._report_durable(durable)
+
+    def _writer_ended(self, durable: int) -> None:
+        # Both have said their last word, so neither keeps us waiting.
+        self._reader_thread.join()
+        self._writer_thread.join()
+        self._grow(durable)
+        assert self._stopped is not None
+        self._stopped.callback(None)
+
+    def _warn_of_space(self) -> None:
+        self._log.warn(
+            "no room for the next segment in {path}: free some space before this one is full",
+            path=self.journal.path,
+        )
+
+    def _fail(self, failure: Failure) -> None:
+        if self._broken:
+            return
+        self._broken = True
+        error = failure.value
+        if not isinstance(error, DiskError):
+            self._log.failure("the journal failed in an unforeseen way", failure)
+            error = DiskError(f"the journal failed in an unforeseen way: {error!r}; see the log")
+        self._report_failed(error)
