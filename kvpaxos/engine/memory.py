@@ -1,4 +1,4 @@
-"""An engine that forgets everything when it is closed: for tests and for volatile nodes."""
+"""An engine that forgets everything when it is closed: for tests and simulations."""
 
 from __future__ import annotations
 

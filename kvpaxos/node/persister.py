@@ -51,6 +51,7 @@ class Persister(Service):
         self._check: IDelayedCall | None = None
         self._flushing: Deferred[None] = succeed(None)
         self._flushed_at = 0.0
+        self._flushed_bytes = 0
 
     @override
     def startService(self) -> None:
@@ -77,12 +78,15 @@ class Persister(Service):
         if not self._flushing.called or self._state.applied == self.durable_through:
             return
         old = self._reactor.seconds() - self._flushed_at >= FLUSH_AGE_S
-        if old or self._state.engine.sizes()["unflushed_bytes"] >= FLUSH_BYTES:
+        # Not what the engine holds unflushed: it flushes by itself too, and does not tell
+        # through which slot.
+        if old or self._state.written_bytes - self._flushed_bytes >= FLUSH_BYTES:
             self._flush()
 
     def _flush(self) -> None:
         # Read before the flush begins: what is applied meanwhile may or may not be in it.
         through = self._state.applied
+        self._flushed_bytes = self._state.written_bytes
 
         def flushed(_: None) -> None:
             self.flushes += 1

@@ -22,6 +22,7 @@ class State:
     After a crash the engine holds the state as it was after some slot, and knows which.
 
     :ivar applied: the slot through which everything was executed and written.
+    :ivar written_bytes: how much was written to the engine since this object was made.
     :raises StartError: the engine holds a state of another format.
     :raises StateDamaged: the engine holds something that is not a state.
     """
@@ -29,6 +30,7 @@ class State:
     def __init__(self, engine: Engine, group: int, *, value_bytes_max: int) -> None:
         self.machine = Machine(engine, group, value_bytes_max=value_bytes_max)
         self.engine = engine
+        self.written_bytes = 0
         self._key = applied_key(group)
         self.applied = self._load()
 
@@ -44,6 +46,7 @@ class State:
         changes = self.machine.take_changes()
         changes[self._key] = _SLOT.pack(slot)
         self.engine.write(changes)
+        self.written_bytes += sum(len(key) + len(value or b"") for key, value in changes.items())
         self.applied = slot
 
     def _load(self) -> Slot:

@@ -1,0 +1,134 @@
+"""The state is flushed behind the journal, and says no more than is true."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest_twisted
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.python.failure import Failure
+from typing_extensions import override
+
+from kvpaxos.engine.memory import MemoryEngine
+from kvpaxos.errors import DiskError
+from kvpaxos.node.persister import CHECK_S, FLUSH_AGE_S, FLUSH_BYTES, Persister
+from kvpaxos.node.state import State
+from kvpaxos.paxos.ballot import NodeId, Slot
+from kvpaxos.paxos.messages import Command
+from kvpaxos.store.commands import Set, encode_operation
+
+LARGE = FLUSH_BYTES // 4
+
+
+class SlowEngine(MemoryEngine):
+    """Its flush ends when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.error: DiskError | None = None
+
+    @override
+    def flush(self) -> None:
+        assert self.go.wait(10)
+        if self.error is not None:
+            raise self.error
+
+
+class FakeReactor(Clock):
+    """Its time stands still; what comes from threads goes through the real reactor."""
+
+    def callFromThread(self, call: Callable[..., Any], *arguments: Any) -> None:  # noqa: N802
+        real_reactor().callFromThread(call, *arguments)
+
+
+def real_reactor() -> Any:
+    from twisted.internet import reactor
+
+    return reactor
+
+
+class Bench:
+    def __init__(self) -> None:
+        self.engine = SlowEngine()
+        self.state = State(self.engine, 0, value_bytes_max=LARGE)
+        self.reactor = FakeReactor()
+        self.persisted: list[Slot] = []
+        self.failed: list[Failure] = []
+        self.news: Deferred[None] = Deferred()
+        self.persister = Persister(
+            self.state, reactor=self.reactor, persisted=self._persisted, failed=self._failed
+        )
+        self.persister.startService()
+
+    def write(self, slot: int, size: int = 1) -> None:
+        body = encode_operation(Set(b"k", b"x" * size))
+        self.state.apply(Command(NodeId("n01"), 1, slot, slot - 1, body))
+        self.state.commit(Slot(slot))
+
+    async def next(self) -> None:
+        await self.news
+        self.news = Deferred()
+
+    def _persisted(self, through: Slot) -> None:
+        self.persisted.append(through)
+        if len(self.persisted) > 1:
+            self._tell()
+
+    def _failed(self, failure: Failure) -> None:
+        self.failed.append(failure)
+        self._tell()
+
+    def _tell(self) -> None:
+        # In a turn of its own: the persister is still in the middle of this one.
+        real_reactor().callLater(0, self.news.callback, None)
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_flush_vouches_only_for_what_was_applied_before_it_began() -> None:
+    bench = Bench()
+    assert bench.persisted == [0]
+    for slot in range(1, 6):
+        bench.write(slot, LARGE)
+    bench.reactor.advance(CHECK_S)
+    bench.write(6, LARGE)
+    bench.engine.go.set()
+    await bench.next()
+    assert bench.persisted == [0, 5]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_little_is_flushed_once_it_is_old_and_nothing_never() -> None:
+    bench = Bench()
+    bench.engine.go.set()
+    bench.reactor.pump([CHECK_S] * (int(FLUSH_AGE_S) + 5))
+    assert bench.persister.flushes == 0
+
+    bench.write(1)
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, 1]
+    bench.write(2)
+    bench.reactor.pump([CHECK_S] * (int(FLUSH_AGE_S) - 1))
+    assert bench.persister.flushes == 1
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, 1, 2]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_failed_flush_vouches_for_nothing_and_is_reported() -> None:
+    bench = Bench()
+    bench.write(1)
+    bench.engine.error = DiskError("no space")
+    bench.engine.go.set()
+    bench.reactor.advance(FLUSH_AGE_S)
+    await bench.next()
+    assert [failure.type for failure in bench.failed] == [DiskError]
+    assert bench.persisted == [0]
+    await bench.persister.stopService()
