@@ -1,0 +1,1 @@
+"""The durable log of promises and votes: files and blocking calls, no Twisted."""

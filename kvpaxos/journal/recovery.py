@@ -1,0 +1,218 @@
+"""Reads a journal's files from the front, judges them, and sets right what may be set right.
+
+Nothing is written before all of it has been judged: a damaged journal stays as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+from typing import Final
+
+from kvpaxos.journal.damage import Damage, DamagedRecords
+from kvpaxos.journal.extents import Extent
+from kvpaxos.journal.files import Directory, File
+from kvpaxos.journal.format import (
+    DATA_START,
+    HEADER_BYTES,
+    Digest,
+    Sound,
+    segment_name,
+    segment_number,
+)
+from kvpaxos.journal.header import Header, encode_header, header_copies, read_header
+from kvpaxos.journal.scan import Findings, scan
+from kvpaxos.journal.state import JournalState
+from kvpaxos.paxos.records import Record
+
+SPARE: Final = "spare-"
+"""How the names of files begin that are not part of the journal yet."""
+
+_MISSING: Final = "the whole segment, missing here,"
+
+
+@dataclass(slots=True)
+class Replay:
+    """What the files hold.
+
+    :ivar records: how many records there ever were.
+    :ivar digest: the chain's digest after the last one.
+    :ivar low: where the lowest end mark of the last segment begins.
+    :ivar torn: what was cut from the tail, in words.
+    :ivar mended: everything else that was set right, in words.
+    """
+
+    state: JournalState
+    extents: list[Extent]
+    records: int = 0
+    digest: Digest = b""
+    low: int = 0
+    torn: str | None = None
+    mended: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class _Segment:
+    """One file, as its header describes it.
+
+    :ivar copy: the header as it is in the file, sound.
+    :ivar patchy: whether the two copies differ.
+    """
+
+    name: str
+    header: Header
+    copy: bytes
+    patchy: bool
+
+
+def recover(directory: Directory) -> Replay | None:
+    """Return what the journal in ``directory`` says, or None if there is none yet.
+
+    :raises DamagedRecords: if something that was synced is not whole.
+    :raises StartError: if another version wrote it, in a way that this one cannot read.
+    """
+    names = directory.names()
+    numbers = [number for name in names if (number := segment_number(name)) is not None]
+    useless = [name for name in names if name.startswith(SPARE)]
+    replay = None
+    if numbers:
+        segments = _open_segments(directory, numbers)
+        replay = _replay(directory, segments)
+        # A deletion that was cut short is completed.
+        first = segments[0].header.number
+        useless += [segment_name(number) for number in numbers if number < first]
+    for name in useless:
+        directory.remove(name)
+    # Also if nothing was removed: the last process may have died, or been refused, between
+    # giving a segment its name and making that durable.
+    directory.sync()
+    return replay
+
+
+def write_header(file: File, header: Header) -> None:
+    """Write ``header`` in both places, so that at any moment one of them is sound."""
+    copy = encode_header(header)
+    for place in (0, HEADER_BYTES):
+        file.write(copy, place)
+        file.sync()
+
+
+def opened(directory: Directory, name: str) -> File:
+    """Return an open file that must be there.
+
+    :raises DamagedRecords: if it is not.
+    """
+    file = directory.open(name)
+    if file is None:
+        raise DamagedRecords(Damage(directory.path / name, 0, 0, _MISSING))
+    return file
+
+
+def _open_segments(directory: Directory, numbers: Sequence[int]) -> list[_Segment]:
+    """Return the segments that are needed, in order. None is missing, and each is all there."""
+    segments: dict[int, _Segment] = {}
+    damage: dict[int, Damage] = {}
+    for number in numbers:
+        found = _open_segment(directory, number)
+        if isinstance(found, Damage):
+            damage[number] = found
+        else:
+            segments[number] = found
+    first = max((segment.header.first for segment in segments.values()), default=min(numbers))
+    for number in range(first, max(numbers)):
+        if number not in numbers:
+            damage[number] = Damage(directory.path / segment_name(number), 0, 0, _MISSING)
+    relevant = [damage[number] for number in sorted(damage) if number >= first]
+    if relevant:
+        raise DamagedRecords(*relevant)
+    return [segments[number] for number in sorted(segments) if number >= first]
+
+
+def _open_segment(directory: Directory, number: int) -> _Segment | Damage:
+    name = segment_name(number)
+    file = opened(directory, name)
+    try:
+        data, size = file.read(DATA_START, 0), file.size()
+    finally:
+        file.close()
+    found = read_header(data, str(file.path))
+    if found is None:
+        return Damage(file.path, 0, DATA_START, "the header, in both copies,")
+    header, copy = found
+    if header.number != number:
+        return Damage(file.path, 0, DATA_START, f"the header, which is of segment {header.number},")
+    if size < header.size:
+        return Damage(file.path, size, header.size - size, "the end of the file, cut off")
+    return _Segment(name, header, copy, any(place != copy for place in header_copies(data)))
+
+
+def _replay(directory: Directory, segments: Sequence[_Segment]) -> Replay:
+    """Read all records, and set right what needs it once all have been judged."""
+    replay = Replay(segments[0].header.state(), [])
+    findings = []
+    damage: list[Damage] = []
+    for segment, following in zip_longest(segments, segments[1:]):
+        extent = Extent(segment.header)
+        replay.extents.append(extent)
+        found = _scan(directory, segment, following, replay.state, extent)
+        extent.end = found.end
+        findings.append(found)
+        damage += found.damage
+    last, found = segments[-1].header, findings[-1]
+    if found.sealed and not found.damage:
+        missing = directory.path / segment_name(last.number + 1)
+        damage.append(Damage(missing, 0, 0, _MISSING))
+    if damage:
+        raise DamagedRecords(*damage)
+    for segment, found in zip(segments, findings, strict=True):
+        _mend(directory, segment, found)
+        replay.mended += found.mended
+    replay.records = last.records + found.records
+    replay.digest, replay.low, replay.torn = found.digest, found.low, found.torn
+    return replay
+
+
+def _scan(
+    directory: Directory,
+    segment: _Segment,
+    following: _Segment | None,
+    state: JournalState,
+    extent: Extent,
+) -> Findings:
+    def visit(record: Sound, group: int, meaning: Record) -> None:
+        state.apply(group, meaning)
+        extent.note(record.end, record.digest, state)
+
+    file = opened(directory, segment.name)
+    try:
+        data = file.read(segment.header.size, 0)
+    finally:
+        file.close()
+    return scan(file.path, data, segment.header, following.header if following else None, visit)
+
+
+def _mend(directory: Directory, segment: _Segment, found: Findings) -> None:
+    """Write what makes the segment whole again, durably."""
+    if not (segment.patchy or found.data or found.marks):
+        return
+    file = opened(directory, segment.name)
+    try:
+        if segment.patchy:
+            _mend_header(file, segment.copy)
+            found.mended.append(f"{file.path}: one copy of the header was not like the other")
+        # A mark says that its batch was synced: so that has to come first.
+        for patches in (found.data, found.marks):
+            for offset, data in patches:
+                file.write(data, offset)
+            if patches:
+                file.sync()
+    finally:
+        file.close()
+
+
+def _mend_header(file: File, sound: bytes) -> None:
+    for place in (0, HEADER_BYTES):
+        if file.read(HEADER_BYTES, place) != sound:
+            file.write(sound, place)
+            file.sync()
