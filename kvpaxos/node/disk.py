@@ -111,6 +111,12 @@ class Disk:
             self._work.put(_Append(group, records, sync))
         return self.number
 
+    def sync(self) -> int:
+        """Have everything queued so far synced, and return the number of its last record."""
+        if self.number > self.durable and not self._broken:
+            self._work.put(_Append(0, (), sync=True))
+        return self.number
+
     def forget(self, group: int, through: Slot) -> None:
         """Let segments be deleted that hold nothing of ``group`` above ``through``."""
         if through > self._forgotten.get(group, NO_SLOT) and not self._broken:

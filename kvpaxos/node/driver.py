@@ -104,6 +104,7 @@ class Driver:
         replica: Replica,
         machine: StateMachine,
         *,
+        applied: Slot,
         group: int,
         life: int,
         disk: Disk,
@@ -116,11 +117,12 @@ class Driver:
     ) -> None:
         """Make a driver that does nothing before it is started.
 
+        :param applied: what ``machine`` holds already. The replica may know less.
         :param led_by: is told when another leader is heard, or none (``ZERO_BALLOT``).
         :param halt: is told of the error that stopped the driver.
         """
         self.replica = replica
-        self.applied = replica.learner.decided_through
+        self.applied = applied
         self.steps = 0
         self._machine = machine
         self._group = group
@@ -248,6 +250,8 @@ class Driver:
         decided, self._decided = self._decided, []
         outcomes: list[Outcome] = []
         for decision in decided:
+            if decision.slot <= self.applied:
+                continue
             assert decision.slot == self.applied + 1, "a slot was skipped"
             self.applied = decision.slot
             for command in decision.batch:

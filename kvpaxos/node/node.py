@@ -37,7 +37,7 @@ from kvpaxos.node.links import Links
 from kvpaxos.node.overview import Overview
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.prober import Prober
-from kvpaxos.node.recovery import GROUP, remember, replay
+from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
 from kvpaxos.node.requests import Requests
 from kvpaxos.node.state import State
 from kvpaxos.node.switches import Switches
@@ -123,6 +123,7 @@ class Node(MultiService):
         self._engine = RocksEngine(Path(self._config.data) / "state")
         limit = self._cluster.limits.value_bytes_max
         self._state = State(self._engine, GROUP, value_bytes_max=limit)
+        durable = durable_through(self.journal, self._state)
         replayed = replay(self.journal, self._state)
         if replayed:
             self._log.info("executed {count} slots from the journal", count=replayed)
@@ -136,6 +137,8 @@ class Node(MultiService):
         self._links = self._make_links()
         self._persister = Persister(
             self._state,
+            durable_through=durable,
+            sync=lambda: self._when_durable(self._disk.sync()),
             reactor=self._reactor,
             persisted=lambda through: self._post(Persisted(through)),
             failed=self._broken,
@@ -252,7 +255,7 @@ class Node(MultiService):
             boot=self._boot,
             process=f"{self._random.getrandbits(64):016x}",
             rules=f"value_bytes_max={self._cluster.limits.value_bytes_max}",
-            head=lambda: (self.journal.records, self.journal.head_hash.hex()),
+            head=self._head,
             peers={
                 NodeId(peer.node): dialing_endpoint(self._reactor, peer.dial)
                 for peer in self._cluster.nodes
@@ -277,13 +280,14 @@ class Node(MultiService):
         replica = Replica(
             self.node,
             Quorum(frozenset(self._members)),
-            remember(self.journal, self._state, life),
+            remember(self.journal, life),
             random=self._random,
             now=self._monotonic(),
         )
         self._driver = Driver(
             replica,
             self._state,
+            applied=self._state.applied,
             group=GROUP,
             life=life,
             disk=self._disk,
@@ -305,9 +309,19 @@ class Node(MultiService):
 
     def _persist(self, records: Sequence[Record]) -> Deferred[None]:
         """Journal the node's own records; fire once they would survive a power cut."""
+        return self._when_durable(self._disk.append(GROUP, records))
+
+    def _when_durable(self, number: int) -> Deferred[None]:
+        if number <= self._disk.durable:
+            return succeed(None)
         durable: Deferred[None] = Deferred()
-        self._persisting.append((self._disk.append(GROUP, records), durable))
+        self._persisting.append((number, durable))
         return durable
+
+    def _head(self) -> tuple[int, str]:
+        """Return how many durable records there are, and the chain's digest after them."""
+        records, digest = self.journal.durable_head
+        return records, digest.hex()
 
     def _durable(self, number: int) -> None:
         while self._persisting and self._persisting[0][0] <= number:

@@ -37,13 +37,22 @@ class Persister(Service):
         self,
         state: State,
         *,
+        durable_through: Slot,
+        sync: Callable[[], Deferred[None]],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         persisted: Callable[[Slot], None],
         failed: Callable[[Failure], None],
     ) -> None:
-        self.durable_through = state.applied
+        """Make a persister that does nothing before it is started.
+
+        :param durable_through: the slot through which state and journal are durable now.
+        :param sync: makes durable what the journal holds so far.
+        :param persisted: is told how `durable_through` grows.
+        """
+        self.durable_through = durable_through
         self.flushes = 0
         self._state = state
+        self._sync = sync
         self._reactor = reactor
         self._persisted = persisted
         self._failed = failed
@@ -58,7 +67,6 @@ class Persister(Service):
         Service.startService(self)
         self._pool.start()
         self._flushed_at = self._reactor.seconds()
-        # What the engine held when it was opened came from its files.
         self._persisted(self.durable_through)
         self._check = self._reactor.callLater(CHECK_S, self._on_check)
 
@@ -94,5 +102,11 @@ class Persister(Service):
             self._flushed_at = self._reactor.seconds()
             self._persisted(through)
 
-        flushing = deferToThreadPool(self._reactor, self._pool, self._state.engine.flush)
-        self._flushing = flushing.addCallback(flushed).addErrback(self._failed)
+        def flush(_: None) -> Deferred[None]:
+            return deferToThreadPool(self._reactor, self._pool, self._state.engine.flush)
+
+        # The journal first. Nothing there waits for a watermark to be synced; but once the
+        # others are told that this node needs a slot no more, they may forget it, and a
+        # journal that had lost the watermark would ask for it for ever.
+        self._flushing = self._sync().addCallback(flush).addCallback(flushed)
+        self._flushing.addErrback(self._failed)

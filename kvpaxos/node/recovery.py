@@ -58,9 +58,20 @@ def replay(journal: Journal, state: State) -> int:
     return state.applied - first + 1
 
 
-def remember(journal: Journal, state: State, life: int) -> Memory:
-    """Return what the replica must know of its earlier lives, for the one that begins."""
+def remember(journal: Journal, life: int) -> Memory:
+    """Return what the replica must know of its earlier lives, for the one that begins.
+
+    It is what the journal says, though the state may be ahead of it: a power cut can take
+    watermarks that were never synced. What they covered is decided once more, and the same.
+    """
+    known = journal.recovered.groups.get(GROUP, _NOTHING)
+    return Memory(life, known.promised, known.votes, known.decided_through, known.kept_from)
+
+
+def durable_through(journal: Journal, state: State) -> Slot:
+    """Return the slot through which neither journal nor state needs anybody else's help.
+
+    To be called before anything is added to what was recovered.
+    """
     recovered = journal.recovered.groups.get(GROUP, _NOTHING)
-    decided_through = max(recovered.decided_through, state.applied)
-    votes = {slot: vote for slot, vote in recovered.votes.items() if slot > decided_through}
-    return Memory(life, recovered.promised, votes, decided_through, recovered.kept_from)
+    return min(recovered.decided_through, state.applied)

@@ -160,6 +160,17 @@ def test_what_is_decided_is_written_and_not_synced(bench: Bench) -> None:
     assert bench.journal.syncs == 2
 
 
+def test_whoever_needs_it_has_a_watermark_synced(bench: Bench) -> None:
+    bench.until_durable(bench.disk.append(0, [vote(1)]))
+    number = bench.disk.append(0, [decided(1)])
+    assert bench.disk.sync() == number
+    bench.until_durable(number)
+    syncs = bench.journal.syncs
+    assert bench.disk.sync() == number
+    bench.stop()
+    assert bench.journal.syncs == syncs
+
+
 def test_the_oldest_record_that_waits_for_a_sync_is_what_counts(bench: Bench) -> None:
     gate = bench.gate()
     assert bench.disk.waiting_s(bench.now) == 0.0

@@ -115,6 +115,7 @@ class Bench:
         self.driver = Driver(
             replica,
             self.state,
+            applied=self.state.applied,
             group=0,
             life=LIFE,
             disk=self.disk,
@@ -215,6 +216,20 @@ def test_what_is_decided_in_one_turn_is_written_in_one_batch(bench: Bench) -> No
     assert bench.state.applied == 3
     assert bench.state.machine.revision == 3
     assert len(written) == 1
+
+
+def test_what_the_state_holds_already_is_not_executed_again(bench: Bench) -> None:
+    # A power cut took the watermark from the journal, and left the state that rested on it.
+    bench.driver.applied = Slot(2)
+    ballot = Ballot(1, B)
+    accepts = [
+        Accept(ballot, Slot(slot), (Command(C, 1, slot, 0, BODY),), Slot(0)) for slot in (1, 2, 3)
+    ]
+    bench.receive(*accepts, Watermark(ballot, Slot(2)))
+    assert (bench.driver.applied, bench.state.machine.revision) == (2, 0)
+    bench.receive(Watermark(ballot, Slot(3)))
+    assert bench.driver.applied == 3
+    assert bench.state.applied == 3
 
 
 def test_a_forwarded_write_is_answered_once_it_is_applied_here(bench: Bench) -> None:

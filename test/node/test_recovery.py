@@ -9,7 +9,7 @@ import pytest
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.errors import StartError
 from kvpaxos.journal.log import Journal
-from kvpaxos.node.recovery import GROUP, remember, replay
+from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Command, Vote
@@ -68,6 +68,7 @@ def test_what_the_state_lacks_is_executed_again_and_no_more(
     votes = [vote(slot) for slot in (1, 2, 3, 4)]
     journal = journal_of(directory, FORMING, *votes, DecidedThrough(Slot(3), LOW))
     state = open_state(engine)
+    assert durable_through(journal, state) == 1
     assert replay(journal, state) == 2
     assert (state.applied, log(state)) == (3, b"1,2,3,")
 
@@ -75,7 +76,7 @@ def test_what_the_state_lacks_is_executed_again_and_no_more(
     state = open_state(engine)
     assert replay(journal, state) == 0
     assert (state.applied, log(state)) == (3, b"1,2,3,")
-    memory = remember(journal, state, life=5)
+    memory = remember(journal, life=5)
     assert (memory.life, memory.decided_through, dict(memory.votes)) == (5, 3, {4: vote(4)})
     journal.close()
 
@@ -88,7 +89,7 @@ def test_a_vote_of_another_ballot_than_the_watermark_is_not_executed(
     )
     state = open_state(engine)
     assert replay(journal, state) == 0
-    assert remember(journal, state, life=1).promised == HIGH
+    assert remember(journal, life=1).promised == HIGH
     journal.close()
 
 
@@ -115,8 +116,11 @@ def test_a_state_that_is_ahead_of_the_journal_is_believed(
     # The watermark is never synced by itself: a power cut may have taken it.
     journal = journal_of(directory, FORMING, vote(1), vote(2), vote(3))
     assert replay(journal, state) == 0
-    memory = remember(journal, state, life=1)
-    assert (memory.decided_through, list(memory.votes)) == (2, [3])
+    assert state.applied == 2
+    # The replica begins where the journal ends, and must not say that it needs no more.
+    memory = remember(journal, life=1)
+    assert (memory.decided_through, list(memory.votes)) == (0, [1, 2, 3])
+    assert durable_through(journal, state) == 0
     journal.close()
 
 
