@@ -1,0 +1,74 @@
+"""Catching up: asking peers for decided slots that were missed, and handing them out."""
+
+from __future__ import annotations
+
+from kvpaxos.paxos.ballot import NodeId, Slot
+from kvpaxos.paxos.effects import NOTHING, Effects, Lookup
+from kvpaxos.paxos.learner import Learner
+from kvpaxos.paxos.limits import Limits, Timing
+from kvpaxos.paxos.messages import CatchUp, Decided, Envelope
+from kvpaxos.paxos.peers import LONG_AGO, Peers
+
+
+class CatchUps:
+    """Fills the learner's holes from any peer that still keeps what is missing."""
+
+    def __init__(self, learner: Learner, peers: Peers, limits: Limits, timing: Timing) -> None:
+        self._learner = learner
+        self._peers = peers
+        self._limits = limits
+        self._timing = timing
+        self._asked_at = LONG_AGO
+        self._turn = 0
+        self._hole_since: float | None = None
+
+    def ask(self, now: float, *, urgent: bool) -> Effects:
+        """Ask a peer for the first hole, unless it was asked for and may still be answered.
+
+        :param urgent: the hole will not close by itself, by messages that are on their way.
+        """
+        if not self._learner.has_hole:
+            self._hole_since = None
+            return NOTHING
+        if self._hole_since is None:
+            self._hole_since = now
+        young = now - self._hole_since < self._timing.hole_s
+        if (young and not urgent) or now - self._asked_at < self._peers.retry_s:
+            return NOTHING
+        first = self._learner.first_hole
+        teachers = self._peers.teachers(first, now)
+        if not teachers:
+            return NOTHING
+        # Another one each time: a teacher that does not answer must not be the only one.
+        teacher = teachers[self._turn % len(teachers)]
+        self._turn += 1
+        self._asked_at = now
+        return _send(teacher, CatchUp(first, self._learner.hole_through()))
+
+    def teach(self, pupil: NodeId, question: CatchUp) -> Effects:
+        """Hand out decided slots from memory, or have them looked up in the journal."""
+        first = question.from_slot
+        most = Slot(first + self._limits.catch_up_slots_max - 1)
+        through = min(question.through, self._learner.decided_through, most)
+        if not self._learner.kept_from <= first <= through:
+            return NOTHING
+        batches = self._learner.recall(first, through, self._limits.message_bytes_max)
+        if batches is None:
+            return Effects(lookups=(Lookup(pupil, first, through),))
+        return _send(pupil, Decided(first, batches))
+
+    def taught(self, lesson: Decided) -> Effects:
+        """Learn what a peer handed out."""
+        records = [
+            record
+            for slot, batch in enumerate(lesson.batches, lesson.from_slot)
+            for record in self._learner.learn(Slot(slot), batch)
+        ]
+        if records:
+            self._asked_at = LONG_AGO
+            self._turn -= 1  # Whoever teaches is asked again.
+        return Effects(records=tuple(records))
+
+
+def _send(to: NodeId, message: CatchUp | Decided) -> Effects:
+    return Effects(sends=(Envelope(to, message),))

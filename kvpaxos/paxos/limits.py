@@ -1,0 +1,57 @@
+"""Every bound that the core keeps, and every span of time that it starts from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Bounds on what one replica holds and sends. Reaching one delays work and loses none.
+
+    :ivar open_slots_max: slots in phase 2 at a time; what arrives meanwhile shares the next.
+    :ivar batch_commands_max: commands in one slot.
+    :ivar batch_bytes_max: bytes of commands in one slot, though one command always fits.
+    :ivar queue_commands_max: forwarded commands that a leader holds for a free slot.
+    :ivar queue_bytes_max: the same in bytes. What does not fit is sent again by its node.
+    :ivar unsettled_max: this node's commands that are on their way into the log.
+    :ivar ahead_slots_max: how far beyond the decided slots an acceptor votes.
+    :ivar recent_bytes_max: decided batches kept in memory for peers that lag a little.
+    :ivar message_bytes_max: where a promise, a catch-up or a forward is cut into pieces.
+    :ivar catch_up_slots_max: decided slots in one catch-up, however small they are.
+    :ivar hops_max: how often a forwarded command is passed on.
+    """
+
+    open_slots_max: int = 8
+    batch_commands_max: int = 1024
+    batch_bytes_max: int = MIB
+    queue_commands_max: int = 16384
+    queue_bytes_max: int = 32 * MIB
+    unsettled_max: int = 4096
+    ahead_slots_max: int = 128
+    recent_bytes_max: int = 32 * MIB
+    message_bytes_max: int = 2 * MIB
+    catch_up_slots_max: int = 4096
+    hops_max: int = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Timing:
+    """Where the measured timeouts start from, in seconds. No user needs to tune these.
+
+    :ivar heartbeat_s: between two heartbeats to each peer.
+    :ivar patience_s: the least silence after which a leader counts as gone.
+    :ivar backoff_s: the widest random wait of a first candidate; it doubles with each try.
+    :ivar retry_s: the least wait before something unanswered is sent again.
+    :ivar stuck_s: a disk that has not synced for so long is stuck.
+    :ivar hole_s: how long a hole that only a follower told of may close by itself.
+    """
+
+    heartbeat_s: float = 0.1
+    patience_s: float = 0.5
+    backoff_s: float = 0.04
+    retry_s: float = 0.15
+    stuck_s: float = 1.0
+    hole_s: float = 0.05

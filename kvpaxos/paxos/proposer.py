@@ -1,0 +1,206 @@
+"""The proposer: what a node holds while it stands for leader, and while it leads.
+
+Lamport, "Paxos Made Simple" (2001), sections 2.2 and 3; batching and the window as in
+van Renesse and Altinbuken, "Paxos Made Moderately Complex" (2015), sections 2 and 4.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+
+from kvpaxos.paxos.acceptor import size_of
+from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.messages import NOOP, Batch, Command, Promise
+from kvpaxos.paxos.quorum import Quorum
+from kvpaxos.paxos.reads import ReadRounds
+
+
+@dataclass(slots=True)
+class Following:
+    """Somebody else leads, or nobody does.
+
+    :ivar leader: the ballot of the leader, ``ZERO_BALLOT`` while none is heard.
+    :ivar heard_at: when the leader was last heard.
+    :ivar stand_at: when to stand for leader, if it is still silent and others agree.
+    """
+
+    leader: Ballot
+    heard_at: float
+    stand_at: float
+
+
+@dataclass(slots=True)
+class Preparing:
+    """Phase 1 is under way, or won and waiting for what it must learn first."""
+
+    ballot: Ballot
+    deadline: float
+    promises: dict[NodeId, dict[int, Promise]] = field(default_factory=dict)
+
+    @property
+    def leader(self) -> Ballot:
+        """Nobody."""
+        return ZERO_BALLOT
+
+    def add(self, sender: NodeId, promise: Promise) -> None:
+        """Take a promise, or a part of one."""
+        parts = self.promises.setdefault(sender, {})
+        if any(_cut(part) != _cut(promise) for part in parts.values()):
+            # The same promise once more, but given when other slots were undecided: its
+            # parts begin and end elsewhere, and must not be mixed with those we have.
+            parts.clear()
+        parts[promise.part] = promise
+
+    def won(self, quorum: Quorum) -> bool:
+        """Whether a quorum has promised, every part included."""
+        whole = [
+            node for node, parts in self.promises.items() if len(parts) == parts[min(parts)].parts
+        ]
+        return quorum.reached(whole)
+
+    def must_learn_through(self) -> Slot:
+        """Return the slot that must be learned before anything is proposed.
+
+        What one promiser knows as decided, or keeps no more, the others may have forgotten
+        the votes for: a candidate that offered a no-op there would overwrite history.
+        """
+        return max(
+            max(promise.decided_through, Slot(promise.kept_from - 1))
+            for parts in self.promises.values()
+            for promise in parts.values()
+        )
+
+    def obliged(self, first: Slot) -> Iterator[tuple[Slot, Batch]]:
+        """Yield what must be offered from slot ``first`` on: the vote of the highest ballot.
+
+        Slots in which nobody of the quorum voted are free, and filled with no-ops so that
+        the slots above them can be executed.
+        """
+        votes = [
+            vote
+            for parts in self.promises.values()
+            for promise in parts.values()
+            for vote in promise.votes
+        ]
+        highest = {vote.slot: vote.batch for vote in sorted(votes, key=lambda vote: vote.ballot)}
+        for slot in range(first, max(highest, default=first - 1) + 1):
+            yield Slot(slot), highest.get(Slot(slot), NOOP)
+
+
+@dataclass(slots=True)
+class Proposal:
+    """A slot in phase 2: what is offered, who voted for it, and when it was last offered."""
+
+    batch: Batch
+    sent_at: float
+    voters: set[NodeId] = field(default_factory=set)
+
+
+@dataclass(slots=True)
+class Leading:
+    """Phase 1 is done; ``open`` holds the slots still in phase 2.
+
+    :ivar next_slot: the first slot that nothing has been offered in.
+    :ivar suffix_through: the last slot that phase 1 obliged us to offer something in.
+    :ivar told_through: the watermark that the others have last been sent.
+    """
+
+    ballot: Ballot
+    next_slot: Slot
+    suffix_through: Slot
+    limits: Limits
+    told_through: Slot = NO_SLOT
+    reads: ReadRounds = field(default_factory=ReadRounds)
+    open: dict[Slot, Proposal] = field(default_factory=dict)
+    _queue: deque[Command] = field(default_factory=deque)
+    _queue_bytes: int = 0
+    _admitted: dict[tuple[NodeId, int], int] = field(default_factory=dict)
+
+    @property
+    def leader(self) -> Ballot:
+        """This node, with this ballot."""
+        return self.ballot
+
+    @property
+    def is_full(self) -> bool:
+        """Whether the queue takes no more commands."""
+        return (
+            len(self._queue) >= self.limits.queue_commands_max
+            or self._queue_bytes >= self.limits.queue_bytes_max
+        )
+
+    def admit(self, commands: Iterable[Command]) -> None:
+        """Queue forwarded ``commands`` that continue what was queued from their node before.
+
+        Copies are passed over, and so is what would leave a gap: the state machine would
+        not execute it, and the node sends it again together with what is missing. So does
+        it with what finds the queue full.
+        """
+        for command in commands:
+            origin = command.node, command.life
+            through = max(self._admitted.get(origin, 0), command.settled_through)
+            if command.sequence == through + 1 and not self.is_full:
+                self._admitted[origin] = command.sequence
+                self._queue.append(command)
+                self._queue_bytes += len(command.body)
+
+    def has_room(self, decided_through: Slot) -> bool:
+        """Whether another slot may be opened: the window begins at the first undecided slot.
+
+        It is not enough to count the open slots: one that stays open while those above it
+        are decided would let the leader run ahead of what acceptors are willing to hold.
+        """
+        return self.next_slot <= decided_through + self.limits.open_slots_max
+
+    def next_batch(self) -> Batch:
+        """Take from the queue what goes into the next slot; empty if nothing waits."""
+        batch: list[Command] = []
+        size = 0
+        while self._queue and len(batch) < self.limits.batch_commands_max:
+            size += size_of((self._queue[0],))
+            if batch and size > self.limits.batch_bytes_max:
+                break
+            command = self._queue.popleft()
+            self._queue_bytes -= len(command.body)
+            batch.append(command)
+        return tuple(batch)
+
+    def offer(self, batch: Batch, now: float) -> Slot:
+        """Open the next slot with ``batch`` and return it."""
+        slot = self.next_slot
+        self.next_slot = Slot(slot + 1)
+        self.open[slot] = Proposal(batch, now)
+        return slot
+
+    def voted(self, sender: NodeId, slot: Slot, quorum: Quorum) -> Batch | None:
+        """Count a vote; if it completes a quorum, close the slot and return what is chosen."""
+        proposal = self.open.get(slot)
+        if proposal is None:
+            return None
+        proposal.voters.add(sender)
+        if not quorum.reached(proposal.voters):
+            return None
+        del self.open[slot]
+        return proposal.batch
+
+    def settle(self, decision: Decision) -> bool:
+        """Close a slot that is decided, and say whether that is by this leader's own doing.
+
+        It may have learned the decision from a peer. Then it offered the same batch, or
+        nothing, or a leader of a higher ballot has taken over without its noticing: from
+        here on the watermark of this ballot would cover votes for what was not chosen.
+        """
+        proposal = self.open.pop(decision.slot, None)
+        offered = decision.slot < self.next_slot
+        return offered and (proposal is None or proposal.batch == decision.batch)
+
+
+Role = Following | Preparing | Leading
+
+
+def _cut(promise: Promise) -> tuple[Slot, int]:
+    return promise.decided_through, promise.parts

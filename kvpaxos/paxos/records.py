@@ -1,0 +1,72 @@
+"""What a node must not forget: the records of its journal."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.messages import Batch, Vote
+
+
+@dataclass(frozen=True, slots=True)
+class Promised:
+    """The acceptor promised ``ballot``."""
+
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class DecidedThrough:
+    """All slots through ``slot`` are decided: learned ones, and votes cast in ``ballot``.
+
+    Never synced by itself: whoever forgets it learns it again.
+    """
+
+    slot: Slot
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """``slot`` is decided, and another node told us so: our own vote there proves nothing."""
+
+    slot: Slot
+    batch: Batch
+
+
+ReplicaRecord: TypeAlias = Promised | Vote | DecidedThrough | Learned
+"""What the consensus core writes down."""
+
+
+@dataclass(frozen=True, slots=True)
+class Forming:
+    """This node agreed to be part of a new cluster, and has not voted in it yet.
+
+    :ivar cluster: the cluster's id, 32 hexadecimal digits.
+    """
+
+    cluster: str
+    node: NodeId
+    members: tuple[NodeId, ...]
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Formed:
+    """Every member has agreed durably to ``cluster``. An empty disk is a lost disk from now on."""
+
+    cluster: str
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The node began its ``boot``-th run on this disk, the first being 1."""
+
+    boot: int
+
+
+NodeRecord: TypeAlias = Forming | Formed | Started
+"""What the node itself writes down."""
+
+Record: TypeAlias = ReplicaRecord | NodeRecord

@@ -1,0 +1,327 @@
+"""The replica: acceptor, learner and proposer behind one function.
+
+Read `acceptor`, `learner`, `proposer`, `reads`, `outbox`, `peers`, `election`, `catchup`,
+`forwarding` and `leadership` first: here they only meet. A step takes one event; what the
+event makes possible (a slot to open, a read to grant, a hole to fill) is done at its end, in
+one place, whatever it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from random import Random
+from typing import assert_never
+
+from kvpaxos.paxos.acceptor import Acceptor
+from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
+from kvpaxos.paxos.catchup import CatchUps
+from kvpaxos.paxos.effects import (
+    NOTHING,
+    Applied,
+    Dialed,
+    Effects,
+    Event,
+    Leaving,
+    Lost,
+    Persisted,
+    Proposed,
+    ReadWanted,
+    Received,
+    Ticked,
+)
+from kvpaxos.paxos.election import Election
+from kvpaxos.paxos.forwarding import Forwarding
+from kvpaxos.paxos.leadership import Leadership
+from kvpaxos.paxos.learner import Learner
+from kvpaxos.paxos.limits import Limits, Timing
+from kvpaxos.paxos.messages import (
+    Accept,
+    Accepted,
+    AskReadSlot,
+    CatchUp,
+    Confirm,
+    Confirmed,
+    Decided,
+    Envelope,
+    Forward,
+    Health,
+    Message,
+    Nack,
+    Ping,
+    Pong,
+    Prepare,
+    Promise,
+    ReadSlot,
+    Reply,
+    TakeOver,
+    Vote,
+    Watermark,
+)
+from kvpaxos.paxos.outbox import Outbox
+from kvpaxos.paxos.peers import Peers
+from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
+from kvpaxos.paxos.quorum import Quorum
+from kvpaxos.paxos.reads import Reads
+
+
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """What a replica remembers of its earlier lives.
+
+    :ivar life: which life begins: greater than every earlier one of this node.
+    :ivar votes: those in slots above ``decided_through``.
+    :ivar decided_through: at least what has been applied to the state.
+    :ivar kept_from: the slots from here through ``decided_through`` are all in the journal.
+    """
+
+    life: int = 1
+    promised: Ballot = ZERO_BALLOT
+    votes: Mapping[Slot, Vote] = field(default_factory=dict)
+    decided_through: Slot = NO_SLOT
+    kept_from: Slot = FIRST_SLOT
+
+
+class Replica:
+    """One member of the group, as a deterministic state machine.
+
+    It reads no clock, opens no socket and draws no random number but from the generator
+    it was given: the same events give the same effects.
+    """
+
+    def __init__(
+        self,
+        node: NodeId,
+        quorum: Quorum,
+        memory: Memory,
+        *,
+        random: Random,
+        now: float,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        limits = limits or Limits()
+        timing = timing or Timing()
+        self.node = node
+        self.peers = peers = Peers(node, quorum, timing)
+        self.learner = learner = Learner(
+            memory.decided_through, memory.kept_from, recent_bytes_max=limits.recent_bytes_max
+        )
+        self.acceptor = acceptor = Acceptor(
+            memory.promised,
+            memory.votes,
+            ahead_slots_max=limits.ahead_slots_max,
+            message_bytes_max=limits.message_bytes_max,
+        )
+        self.election = Election(
+            acceptor, learner, peers, random=random, limits=limits, timing=timing, now=now
+        )
+        outbox, reads = Outbox(node, memory.life, limits), Reads(random.getrandbits(32))
+        self.forwarding = Forwarding(outbox, reads, peers, limits)
+        self._leadership = Leadership(acceptor, learner, peers, limits)
+        self._catch_ups = CatchUps(learner, peers, limits, timing)
+
+    @property
+    def role(self) -> Role:
+        """What this replica is doing."""
+        return self.election.role
+
+    @property
+    def leader(self) -> Ballot:
+        """The ballot of the leader, this node's own while it leads, or ``ZERO_BALLOT``."""
+        return self.election.leader
+
+    def step(self, event: Event, now: float) -> Effects:
+        """Take one event and return what must be done about it.
+
+        :param now: monotonic seconds; never less than in an earlier step.
+        """
+        return self._handle(event, now) + self._follow_up(now)
+
+    def _handle(self, event: Event, now: float) -> Effects:
+        match event:
+            case Received(sender, message):
+                return self._receive(sender, message, now)
+            case Proposed(wishes):
+                self.forwarding.outbox.add(wishes)
+            case ReadWanted(reads):
+                self.forwarding.reads.want(reads)
+            case Applied():
+                return Effects(answers=self.forwarding.applied(event, now))
+            case Persisted(through):
+                self.election.durable_through = max(self.election.durable_through, through)
+            case Dialed(peer):
+                return self.election.ping([peer], now)
+            case Lost(peer):
+                self.forwarding.lost(peer)
+                return self.election.lost(peer, now)
+            case Ticked():
+                return self._tick(event, now)
+            case Leaving():
+                self.election.leaving = True
+            case _:
+                assert_never(event)
+        return NOTHING
+
+    def _receive(self, sender: NodeId, message: Message, now: float) -> Effects:  # noqa: C901, PLR0911  (one arm a message)
+        if sender not in self.peers.quorum.members:
+            return NOTHING
+        match message:
+            case Prepare():
+                return self.election.prepare(sender, message, now)
+            case Accept():
+                return self._accept(sender, message, now)
+            case Watermark(ballot, through):
+                self._hear(ballot, through, now)
+            case Ping(health):
+                self._take_health(sender, health)
+                return self.election.pinged(sender, message, now)
+            case Forward():
+                return self._forwarded(message, now)
+            case CatchUp():
+                return self._catch_ups.teach(sender, message)
+            case AskReadSlot(question):
+                if isinstance(self.role, Leading):
+                    self.role.reads.ask(sender, question)
+            case Confirm():
+                return self.acceptor.confirm(sender, message)
+            case TakeOver(ballot):
+                return self.election.take_over(ballot, now)
+            case _:
+                return self._receive_reply(sender, message, now)
+        return NOTHING
+
+    def _receive_reply(self, sender: NodeId, message: Reply, now: float) -> Effects:
+        match message:
+            case Accepted(ballot, slot):
+                if isinstance(self.role, Leading):
+                    self._leadership.accepted(self.role, sender, ballot, slot)
+            case Promise():
+                self.election.promised(sender, message)
+            case Nack(ballot, promised):
+                return self.election.refused(ballot, promised, now)
+            case Pong(health):
+                self._take_health(sender, health)
+                return self.election.ponged(sender, message, now)
+            case Decided():
+                return self._catch_ups.taught(message)
+            case ReadSlot(question, ballot, slot):
+                self.forwarding.reads.grant(question, ballot, slot)
+            case Confirmed(ballot, number):
+                if isinstance(self.role, Leading):
+                    return self._leadership.confirmed(self.role, sender, ballot, number)
+            case _:
+                assert_never(message)
+        return NOTHING
+
+    # What a message brings.
+
+    def _take_health(self, sender: NodeId, health: Health) -> None:
+        self.learner.expect(health.decided_through)
+        if health.following.node == sender:
+            self.learner.hear(health.following, health.decided_through, self.acceptor.votes)
+
+    def _hear(self, ballot: Ballot, through: Slot, now: float) -> None:
+        """Take a leader's word that it lives, and that all through ``through`` is decided."""
+        self.learner.hear(ballot, through, self.acceptor.votes)
+        self.election.hear(ballot, now)
+
+    def _accept(self, sender: NodeId, accept: Accept, now: float) -> Effects:
+        learner, slot = self.learner, accept.slot
+        self._hear(accept.ballot, accept.decided_through, now)
+        effects = self.acceptor.accept(
+            sender, accept, learner.decided_through, decided=learner.knows(slot)
+        )
+        vote = self.acceptor.votes.get(slot)
+        if vote is not None:
+            learner.cover(vote)
+        return effects
+
+    def _forwarded(self, forward: Forward, now: float) -> Effects:
+        if isinstance(self.role, Leading):
+            self.role.admit(forward.commands)
+        elif forward.hops > 0 and (route := self._route(now)) is not None:
+            further = Forward(forward.commands, forward.hops - 1)
+            return Effects(sends=(Envelope(route[1], further),))
+        return NOTHING
+
+    def _tick(self, tick: Ticked, now: float) -> Effects:
+        self.peers.observe(tick.lag_s, tick.sync_s)
+        late = self.forwarding.outbox.expire(now) + self.forwarding.reads.expire(now)
+        effects = Effects(expired=late) + self.election.tick(tick.lag_s, tick.sync_s, now)
+        role = self.role
+        if isinstance(role, Leading):
+            effects += self._leadership.offer_again(role, now)
+        elif isinstance(role, Following) and self.forwarding.gives_up(role.leader, now):
+            effects += self.election.resent(now)
+        return effects + self._forget()
+
+    def _forget(self) -> Effects:
+        """Let go of what every member's state durably holds: nobody will ask for it."""
+        through = self.peers.durable_through(self.election.durable_through)
+        if through < self.learner.kept_from:
+            return NOTHING
+        self.learner.kept_from = Slot(through + 1)
+        return Effects(forget_through=through)
+
+    # What an event has made possible.
+
+    def _follow_up(self, now: float) -> Effects:
+        effects = self._advance(now)
+        if isinstance(self.role, Preparing):
+            effects += self._lead_if_won(self.role, now)
+        if isinstance(self.role, Leading):
+            effects += self._lead(self.role, now)
+        elif (route := self._route(now)) is not None:
+            effects += self.forwarding.to_leader(*route, now)
+        effects += self.forwarding.question(self.leader, now)
+        ready = self.forwarding.reads.ready(self.learner.decided_through)
+        if ready:
+            effects += Effects(reads=ready)
+        return effects + self._fill_holes(now)
+
+    def _advance(self, now: float) -> Effects:
+        decisions, records = self.learner.advance()
+        if not decisions:
+            return NOTHING
+        self.acceptor.forget(decision.slot for decision in decisions)
+        effects = Effects(records=records, decided=decisions)
+        role = self.role
+        if isinstance(role, Leading) and not all(map(role.settle, decisions)):
+            effects += self.election.step_down(now)
+        return effects
+
+    def _lead_if_won(self, role: Preparing, now: float) -> Effects:
+        begun = self._leadership.begin(role, now)
+        if begun is None:
+            return NOTHING
+        leading, effects = begun
+        self.election.win(leading)
+        return effects + self.election.ping_all(now)
+
+    def _lead(self, role: Leading, now: float) -> Effects:
+        effects = NOTHING
+        forwarding, leadership = self.forwarding, self._leadership
+        for commands in forwarding.due_again(role.ballot, now):
+            role.admit(commands)
+        while role.has_room(self.learner.decided_through) and not self.election.closing(now):
+            if forwarding.outbox.can_send and not role.is_full:
+                role.admit(forwarding.fresh(now))
+            offered = leadership.open_slot(role, now)
+            if offered is NOTHING:
+                break
+            effects += offered
+        return effects + leadership.read_round(role, now) + leadership.tell(role)
+
+    def _route(self, now: float) -> tuple[Ballot, NodeId] | None:
+        """Return the leader's ballot, and to whom to send what is meant for it."""
+        if self.leader != ZERO_BALLOT:
+            return self.leader, self.leader.node
+        return self.peers.relay(now)
+
+    def _fill_holes(self, now: float) -> Effects:
+        """Fetch what is missing: at once if no message that is on its way can bring it."""
+        ballot, through = self.learner.announced
+        told = ballot == self.leader and through > self.learner.decided_through
+        urgent = told or isinstance(self.role, Preparing)
+        return self._catch_ups.ask(now, urgent=urgent)

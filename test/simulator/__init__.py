@@ -1,0 +1,1 @@
+"""A deterministic world for replicas: clock, network, disks, processes, clients, checks."""

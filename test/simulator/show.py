@@ -1,0 +1,30 @@
+"""Writes messages, records and events the way a transcript shows them."""
+
+from __future__ import annotations
+
+from kvpaxos.paxos.ballot import Ballot
+from kvpaxos.paxos.messages import Command, Health
+
+
+def show(value: object) -> str:
+    """Return ``value`` in few words."""
+    match value:
+        case Ballot(number, node):
+            return f"{number}.{node}"
+        case Command(node, _, sequence, settled, body):
+            return f"{node}{sequence}/{settled}:{body.decode()}"
+        case Health(following, able, decided, kept, durable):
+            state = "" if able else " unable"
+            return f"following={show(following)}{state} decided={decided} kept={kept}..{durable}"
+        case bytes():
+            return value.decode()
+        case tuple():
+            return "[" + " ".join(map(show, value)) + "]"
+        case float():
+            return f"{value:.3f}"
+        case int() | str() | None:
+            return str(value)
+        case _:
+            names = getattr(value, "__match_args__", ())
+            fields = " ".join(f"{name}={show(getattr(value, name))}" for name in names)
+            return f"{type(value).__name__}({fields})"
