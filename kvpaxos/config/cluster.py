@@ -47,9 +47,10 @@ class ClusterLimits:
 
 
 LIMIT_RANGES: Final = {
-    "value_bytes_max": (1024, 8 * 1024 * 1024),
+    "value_bytes_max": (1024, 4 * 1024 * 1024),
 }
-"""What each limit may be set to; the largest value still fits into one frame between peers."""
+"""What each limit may be set to. The longest command, a compare-and-set of two longest values,
+still fits into one frame between peers."""
 
 
 @dataclass(frozen=True, slots=True)

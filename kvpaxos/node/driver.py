@@ -170,13 +170,12 @@ class Driver:
             self._paused = True
             self._peers.pause()
 
-    def synced(self, number: int) -> None:
-        """Release what waited for the journal to be durable through ``number``."""
-        while self._held and self._held[0][0] <= number:
-            self._deliver(self._held.popleft()[1])
-        # Our own votes are among them: count them now, not in the next turn.
-        if not self._draining:
-            self._drain()
+    def synced(self) -> None:
+        """Release what waited for the journal: more of it is durable now.
+
+        Our own votes are among it. They are counted now, not in the next turn.
+        """
+        self._drain()
 
     def _on_tick(self) -> None:
         now = self._monotonic()
@@ -193,6 +192,7 @@ class Driver:
             return
         self._draining = True
         try:
+            self._release()
             while self._inbox:
                 self._carry_out()
             self._show_leader()
@@ -203,6 +203,10 @@ class Driver:
         if self._paused:
             self._paused = False
             self._peers.resume()
+
+    def _release(self) -> None:
+        while self._held and self._held[0][0] <= self._disk.durable:
+            self._deliver(self._held.popleft()[1])
 
     def _carry_out(self) -> None:
         """Step through the inbox, then apply all that was decided in one batch."""

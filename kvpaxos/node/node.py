@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -201,14 +201,16 @@ class Node(MultiService):
     async def _leave(self, driver: Driver) -> None:
         """Let requests under way end, and another node lead."""
         self._prober.stopService()
-        led = driver.replica.leader.node == self.node
+        replica = driver.replica
+        heirs = replica.peers.heirs(self._monotonic())
+        led = bool(heirs) and replica.leader.node == self.node
         self._leaving = Deferred() if led else succeed(None)
         idle = self._requests.refuse("this node is stopping")
         driver.post(Leaving())
         waiting = gatherResults([idle, self._leaving], consumeErrors=True)
         try:
             await waiting.addTimeout(LEAVE_S_MAX, self._reactor)
-        except NotInTime:
+        except (NotInTime, FirstError):
             self._log.warn("did not wait longer for requests, or for another node to lead")
         else:
             if led:
@@ -223,7 +225,8 @@ class Node(MultiService):
         if self._driver is not None:
             self._driver.stop()
         self._requests.close(f"the node had to stop: {error}")
-        self._fatal(str(error))
+        # In a turn of its own: whoever is told may want to stop this service.
+        self._reactor.callLater(0, self._fatal, str(error))
 
     def _broken(self, failure: Failure) -> None:
         error = failure.value
@@ -327,7 +330,7 @@ class Node(MultiService):
         while self._persisting and self._persisting[0][0] <= number:
             self._persisting.popleft()[1].callback(None)
         if self._driver is not None:
-            self._driver.synced(number)
+            self._driver.synced()
 
     def _post(self, event: Event) -> None:
         if self._driver is None:
@@ -348,7 +351,8 @@ class Node(MultiService):
             self._log.info(
                 "{leader} leads, with ballot {round}", leader=leader.node, round=leader.round
             )
-        if self._leaving is not None and leader.node != self.node and not self._leaving.called:
+        another = bool(leader.round) and leader.node != self.node
+        if another and self._leaving is not None and not self._leaving.called:
             self._leaving.callback(None)
 
     # What the faces ask.

@@ -29,11 +29,18 @@ __all__ = ["Options", "makeService"]
 _log = Logger()
 
 
-def makeService(options: Options, *, fatal: Callable[[str], None] | None = None) -> Node:
+def makeService(
+    options: Options,
+    *,
+    fatal: Callable[[str], None] | None = None,
+    shutdown: Callable[[], None] | None = None,
+) -> Node:
     """Return the node that ``options`` describe. It holds its journal from now on.
 
     :param fatal: told in one sentence why the node had to stop by itself. Without it, the
         reactor is stopped and the process ends with status 1.
+    :param shutdown: called when a client asks for the node to be stopped. Without it, the
+        reactor is stopped.
     :raises StartError: the journal is damaged, in use, or another node's; in a process of our
         own that ends it with status 2 instead.
     :raises DiskError: the disk refuses; likewise.
@@ -46,10 +53,6 @@ def makeService(options: Options, *, fatal: Callable[[str], None] | None = None)
     except (DiskError, StartError) as error:
         options.refuse(error)
 
-    def shutdown() -> None:
-        # In its own turn, so that the reply to whoever asked has left.
-        reactor.callLater(0, _stop_reactor)
-
     return Node(
         options.cluster_config(),
         config,
@@ -58,7 +61,7 @@ def makeService(options: Options, *, fatal: Callable[[str], None] | None = None)
         random=SystemRandom(),
         refuse=options.refuse,
         fatal=fatal or _end_process(),
-        shutdown=shutdown,
+        shutdown=shutdown or _stop_reactor,
     )
 
 

@@ -384,7 +384,7 @@ BAD_TABLES: list[tuple[str, Table, str]] = [
     (
         "a limit out of range",
         {"nodes": {"n01": {"http": "tcp:1", "peer": "unix:a"}}, "limits": {"value_bytes_max": 1}},
-        '"limits.value_bytes_max" is 1; make it a whole number from 1024 to 8388608.',
+        '"limits.value_bytes_max" is 1; make it a whole number from 1024 to 4194304.',
     ),
     (
         "a limit that is none",

@@ -135,7 +135,7 @@ class Bench:
     def sync(self) -> None:
         """Let everything appended so far become durable."""
         self.disk.durable = len(self.disk.records)
-        self.driver.synced(self.disk.durable)
+        self.driver.synced()
 
     def follow(self) -> Ballot:
         """Let this node follow ``B``, both ways."""

@@ -63,8 +63,9 @@ class HttpLimits:
     @classmethod
     def of(cls, cluster: ClusterLimits) -> HttpLimits:
         """Return the limits of a node whose cluster has chosen its own for values."""
+        body_bytes_max = 12 * cluster.value_bytes_max + MIB
         return cls(
             value_bytes_max=cluster.value_bytes_max,
-            body_bytes_max=12 * cluster.value_bytes_max + MIB,
-            bodies_bytes_max=max(64 * MIB, 2 * (12 * cluster.value_bytes_max + MIB)),
+            body_bytes_max=body_bytes_max,
+            bodies_bytes_max=max(cls().bodies_bytes_max, 2 * body_bytes_max),
         )

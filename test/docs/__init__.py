@@ -1,0 +1,1 @@
+"""Docs that are held to the code, and examples that run."""
