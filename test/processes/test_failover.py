@@ -121,6 +121,14 @@ def test_a_planned_stop_hands_leadership_over_and_leaves_clean_files(tcp: Cluste
     assert leader.ask("GET", "/kv/get", key="k").body["value"] == "v"
 
 
+def test_a_node_with_nobody_to_hand_over_to_closes_its_files_all_the_same(tcp: Cluster) -> None:
+    leader = tcp.leader()
+    tcp.kill(*(node for node in tcp.nodes if node is not leader))
+    tcp.signal(leader, signal.SIGTERM)
+    assert any("Node: stopped" in line for line in leader.lines), leader.lines
+    assert not any("Traceback" in line for line in leader.lines)
+
+
 def test_shutdown_answers_first_and_then_the_port_is_free(tcp: Cluster) -> None:
     node = tcp.nodes[0]
     assert node.ask("POST", "/kvman/shutdown").status == 200
