@@ -67,7 +67,10 @@ class Applied:
 
 @dataclass(frozen=True, slots=True)
 class Persisted:
-    """This node's state would now survive a power cut through slot ``through``."""
+    """Through slot ``through`` this node needs nobody, not even after a power cut.
+
+    Its state is durable that far, and its journal shows that far what is decided.
+    """
 
     through: Slot
 

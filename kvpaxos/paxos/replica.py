@@ -71,7 +71,8 @@ class Memory:
 
     :ivar life: which life begins: greater than every earlier one of this node.
     :ivar votes: those in slots above ``decided_through``.
-    :ivar decided_through: at least what has been applied to the state.
+    :ivar decided_through: what the journal shows to be decided. The state may hold more: a
+        crash can take watermarks, which are not synced; those slots are decided once more.
     :ivar kept_from: the slots from here through ``decided_through`` are all in the journal.
     """
 

@@ -6,7 +6,7 @@ from kvpaxos.paxos.ballot import Ballot
 from kvpaxos.paxos.messages import Command, Health
 
 
-def show(value: object) -> str:
+def show(value: object) -> str:  # noqa: PLR0911  (one arm a kind)
     """Return ``value`` in few words."""
     match value:
         case Ballot(number, node):

@@ -1,0 +1,177 @@
+"""How missed slots are asked for, and handed out."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import pytest
+
+from kvpaxos.paxos.acceptor import size_of
+from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, NodeId, Slot
+from kvpaxos.paxos.effects import Decision, Lookup
+from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.messages import Accept, CatchUp, Decided, Health, Watermark
+from kvpaxos.paxos.records import DecidedThrough, Learned
+from kvpaxos.paxos.replica import Memory
+from test.paxos.bench import TIMING, Bench, messages
+from test.paxos.values import LOW, ONE, TWO, B, C, X, Y, batch, health
+
+FOLLOWS_B: Final = health(LOW)
+
+
+def asked(bench: Bench, since: int = 0) -> list[tuple[NodeId, CatchUp]]:
+    """Return whom ``bench`` has asked for what, from its ``since``-th step on."""
+    return [pair for effects in bench.history[since:] for pair in messages(effects, CatchUp)]
+
+
+def lagging(**says: Health) -> Bench:
+    """Return a follower of b that has missed slots, if its peers say so."""
+    bench = Bench()
+    bench.follow(LOW)
+    for name, one in says.items():
+        bench.touch(NodeId(name), says=one)
+    return bench
+
+
+class TestAsking:
+    def test_what_the_leader_announced_is_missing_at_once(self) -> None:
+        bench = lagging(c=health(LOW, through=3))
+        assert asked(bench) == []
+        effects = bench.receive(B, Watermark(LOW, Slot(3)))
+        assert messages(effects, CatchUp) == [(C, CatchUp(ONE, Slot(3)))]
+
+    def test_what_only_a_follower_told_of_may_be_on_its_way(self) -> None:
+        bench = lagging(c=health(LOW, through=3))
+        bench.tick(0.9 * TIMING.hole_s)
+        assert asked(bench) == []
+        bench.tick(0.2 * TIMING.hole_s)
+        assert asked(bench) == [(C, CatchUp(ONE, Slot(3)))]
+
+    def test_and_if_it_comes_nobody_is_asked(self) -> None:
+        bench = lagging(c=health(LOW, through=1))
+        bench.receive(B, Accept(LOW, ONE, X, ONE))
+        bench.tick(2 * TIMING.hole_s)
+        assert asked(bench) == []
+
+    def test_nobody_is_asked_twice_while_an_answer_may_come(self) -> None:
+        bench = lagging(b=health(LOW, through=3))
+        start = len(bench.history)
+        for _ in range(5):
+            bench.tick(0.15 * TIMING.retry_s)
+        assert len(asked(bench)) == 1
+        assert asked(bench, start) == []
+
+    def test_then_another_one_is(self) -> None:
+        bench = lagging(c=health(LOW, through=3), b=health(LOW, through=3))
+        for _ in range(3):
+            bench.tick(1.01 * TIMING.retry_s)
+        assert [to for to, _ in asked(bench)] == [B, C, B, C]
+
+    def test_the_first_hole_is_asked_for_first(self) -> None:
+        bench = lagging(b=health(LOW))
+        bench.receive(B, Accept(LOW, Slot(4), X, NO_SLOT))
+        bench.touch(B, says=health(LOW, through=6))
+        assert asked(bench) == [(B, CatchUp(ONE, Slot(3)))]
+
+    @pytest.mark.parametrize(
+        "says",
+        [health(LOW, through=9, kept=5), FOLLOWS_B],
+        ids=["keeps it no more", "does not know it"],
+    )
+    def test_nobody_is_asked_who(self, says: Health) -> None:
+        bench = lagging(b=health(LOW, through=9, kept=5), c=says)
+        bench.tick(2 * TIMING.hole_s)
+        assert asked(bench) == []
+
+
+class TestLearning:
+    def test_what_comes_is_written_down_and_decided(self) -> None:
+        bench = lagging()
+        effects = bench.receive(B, Decided(ONE, (X, Y)))
+        assert effects.decided == (Decision(ONE, ZERO_BALLOT, X), Decision(TWO, ZERO_BALLOT, Y))
+        assert effects.records == (
+            Learned(ONE, X),
+            Learned(TWO, Y),
+            DecidedThrough(TWO, ZERO_BALLOT),
+        )
+
+    def test_copies_are_not(self) -> None:
+        bench = lagging()
+        bench.receive(B, Decided(ONE, (X, Y)))
+        effects = bench.receive(C, Decided(TWO, (Y, X)))
+        assert effects.records[0] == Learned(Slot(3), X)
+        assert [decision.slot for decision in effects.decided] == [3]
+
+    def test_the_own_vote_in_that_slot_counts_no_more(self) -> None:
+        bench = lagging()
+        bench.receive(B, Accept(LOW, ONE, X, NO_SLOT))
+        bench.receive(C, Decided(ONE, (Y,)))
+        assert bench.replica.acceptor.votes == {}
+
+    def test_whoever_teaches_is_asked_for_the_rest_at_once(self) -> None:
+        bench = lagging(c=health(LOW, through=9), b=health(LOW, through=9))
+        (first,) = asked(bench)
+        effects = bench.receive(first[0], Decided(ONE, (X, Y)))
+        assert messages(effects, CatchUp) == [(first[0], CatchUp(Slot(3), Slot(9)))]
+
+    def test_whoever_teaches_nothing_new_is_not(self) -> None:
+        bench = lagging(b=health(LOW, through=9))
+        effects = bench.receive(B, Decided(ONE, ()))
+        assert messages(effects, CatchUp) == []
+
+
+class TestTeaching:
+    SIZE: Final = size_of(batch("", 100))
+
+    def teacher(self, limits: Limits | None = None) -> Bench:
+        """Return a node that knows five slots."""
+        bench = Bench(limits=limits)
+        bench.receive(B, Decided(ONE, tuple(batch("", 100) for _ in range(5))))
+        return bench
+
+    @pytest.mark.parametrize(
+        ("first", "through", "taught"),
+        [
+            pytest.param(1, 5, 5, id="what was asked for"),
+            pytest.param(2, 3, 2, id="and no more"),
+            pytest.param(4, 9, 2, id="nothing undecided"),
+        ],
+    )
+    def test_decided_slots_are_handed_out(self, first: int, through: int, taught: int) -> None:
+        effects = self.teacher().receive(C, CatchUp(Slot(first), Slot(through)))
+        ((to, decided),) = messages(effects, Decided)
+        assert (to, decided.from_slot, len(decided.batches)) == (C, first, taught)
+
+    @pytest.mark.parametrize(
+        ("limits", "taught"),
+        [
+            pytest.param(Limits(message_bytes_max=3 * SIZE), 3, id="so many bytes"),
+            pytest.param(Limits(message_bytes_max=1), 1, id="one always fits"),
+            pytest.param(Limits(catch_up_slots_max=2), 2, id="so many slots"),
+        ],
+    )
+    def test_at_most(self, limits: Limits, taught: int) -> None:
+        effects = self.teacher(limits).receive(C, CatchUp(ONE, Slot(5)))
+        ((_, decided),) = messages(effects, Decided)
+        assert len(decided.batches) == taught
+
+    def test_what_is_not_in_memory_is_looked_up(self) -> None:
+        bench = Bench(memory=Memory(decided_through=Slot(9), kept_from=Slot(3)))
+        effects = bench.receive(C, CatchUp(Slot(4), Slot(20)))
+        assert effects.lookups == (Lookup(C, Slot(4), Slot(9)),)
+        assert messages(effects, Decided) == []
+
+    @pytest.mark.parametrize(
+        "question",
+        [
+            pytest.param(CatchUp(Slot(10), Slot(12)), id="what is not decided here"),
+            pytest.param(CatchUp(Slot(2), Slot(5)), id="what is kept no more"),
+            pytest.param(CatchUp(Slot(6), Slot(5)), id="nothing"),
+            pytest.param(CatchUp(Slot(0), Slot(5)), id="a slot that does not exist"),
+        ],
+    )
+    def test_there_is_no_answer_to_a_question_for(self, question: CatchUp) -> None:
+        bench = Bench(memory=Memory(decided_through=Slot(9), kept_from=Slot(3)))
+        effects = bench.receive(C, question)
+        assert effects.lookups == ()
+        assert messages(effects, Decided) == []

@@ -1,0 +1,119 @@
+"""What must be true after every step, whatever has happened. Sees the whole world at once."""
+
+from __future__ import annotations
+
+from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.messages import (
+    Accept,
+    Accepted,
+    Batch,
+    Command,
+    Confirm,
+    Envelope,
+    Message,
+    Nack,
+    Ping,
+    Pong,
+    Prepare,
+    Promise,
+    TakeOver,
+    Vote,
+    Watermark,
+)
+from kvpaxos.paxos.quorum import Quorum
+from kvpaxos.paxos.records import ReplicaRecord
+from test.simulator.disk import Disk
+from test.simulator.machine import Machine
+
+
+class Checker:
+    """Knows what was offered, chosen and executed, and compares every node with that.
+
+    :ivar offered: the one batch for each ballot and slot.
+    :ivar chosen: the slots in which a quorum's votes of one ballot are durable.
+    :ivar machine: the state after all that any node knows to be decided.
+    :ivar executed: the slot in which each body was executed.
+    """
+
+    def __init__(self, quorum: Quorum) -> None:
+        self.offered: dict[tuple[Ballot, Slot], Batch] = {}
+        self.chosen: dict[Slot, Batch] = {}
+        self.machine = Machine()
+        self.executed: dict[bytes, Slot] = {}
+        self.leaders: set[Ballot] = set()
+        self._quorum = quorum
+        self._votes: dict[tuple[Ballot, Slot], set[NodeId]] = {}
+        self._digests = [0]
+
+    def survives(self, node: NodeId, record: ReplicaRecord) -> None:
+        """Take note of a record of ``node`` that has become durable."""
+        if not isinstance(record, Vote):
+            return
+        voters = self._votes.setdefault((record.ballot, record.slot), set())
+        voters.add(node)
+        if self._quorum.reached(voters):
+            chosen = self.chosen.setdefault(record.slot, record.batch)
+            assert chosen == record.batch, f"two batches were chosen in slot {record.slot}"
+
+    def leaves(self, node: NodeId, disk: Disk, envelope: Envelope) -> None:
+        """Check a message that is about to leave ``node``."""
+        message = envelope.message
+        if isinstance(message, Accept):
+            offered = self.offered.setdefault((message.ballot, message.slot), message.batch)
+            assert offered == message.batch, (
+                f"two batches were offered in slot {message.slot} under {message.ballot}"
+            )
+        shown = _shown(node, message)
+        assert shown <= disk.survived.promised, (
+            f"{node} shows {shown}, and would not know it after a crash"
+        )
+        if isinstance(message, Accepted) and message.slot not in self.chosen:
+            self._check_vote(node, disk, message.slot, message.ballot)
+        if isinstance(message, Promise):
+            for vote in message.votes:
+                if vote.slot not in self.chosen:
+                    self._check_vote(node, disk, vote.slot, vote.ballot)
+
+    def decides(self, node: NodeId, decision: Decision) -> None:
+        """Check what ``node`` says is decided."""
+        slot, batch = decision.slot, decision.batch
+        assert slot in self.chosen, f"{node} decided slot {slot}, which nobody has chosen"
+        assert self.chosen[slot] == batch, f"{node} decided another batch in slot {slot}"
+        if slot == self.machine.applied + 1:
+            for command, result in self.machine.apply(slot, batch):
+                if result is not None:
+                    self._check_executed_once(slot, command)
+            self._digests.append(self.machine.digest)
+
+    def applies(self, node: NodeId, machine: Machine) -> None:
+        """Check the state of ``node``, which has just applied a slot."""
+        assert machine.digest == self._digests[machine.applied], (
+            f"the state of {node} differs after slot {machine.applied}"
+        )
+
+    def _check_vote(self, node: NodeId, disk: Disk, slot: Slot, ballot: Ballot) -> None:
+        vote = disk.survived.votes.get(slot)
+        assert vote is not None, f"{node} shows its vote in slot {slot}, and would forget it"
+        assert vote.ballot >= ballot, f"{node} shows a vote of {ballot} that is not durable"
+
+    def _check_executed_once(self, slot: Slot, command: Command) -> None:
+        assert command.body not in self.executed, (
+            f"{command} of slot {slot} was executed in slot {self.executed[command.body]} before"
+        )
+        self.executed[command.body] = slot
+
+
+def _shown(node: NodeId, message: Message) -> Ballot:
+    """Return the ballot that ``node`` must not forget, now that it shows it."""
+    match message:
+        case Prepare(ballot) | Promise(ballot) | Accepted(ballot):
+            return ballot
+        case Accept(ballot) | Watermark(ballot) | Confirm(ballot) | TakeOver(ballot):
+            return ballot
+        case Nack(_, promised):
+            return promised
+        case Ping(health) | Pong(health) if health.following.node == node:
+            return health.following
+        case _:
+            return ZERO_BALLOT

@@ -1,0 +1,128 @@
+"""What a world is like: drawn at random, so that every kind of trouble has worlds of its own.
+
+Were all faults always at work, nothing would ever be decided, and nothing tested.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+from typing import Literal, get_args
+
+from kvpaxos.paxos.limits import Limits, Timing
+from test.simulator.network import Weather
+
+Fault = Literal[
+    "crash",
+    "partition",
+    "bridge",
+    "one way",
+    "break",
+    "deaf",
+    "pause",
+    "stuck",
+    "leave",
+    "persist",
+    "usurp",
+]
+
+FAULTS: tuple[Fault, ...] = get_args(Fault)
+
+
+@dataclass(frozen=True)
+class Climate:
+    """One draw.
+
+    :ivar step_deaths: how probable it is to die in the middle of any one step.
+    :ivar faults_s: the mean time between two faults of each kind.
+    :ivar requests_s: the mean time between two requests of clients.
+    :ivar storm_s: how long there are faults.
+    :ivar calm_s: how long it may then take until everything works again; 0 if it may not.
+    """
+
+    nodes: int
+    weather: Weather
+    sync_s: tuple[float, float]
+    limits: Limits
+    timing: Timing
+    tick_s: float
+    step_deaths: float
+    faults_s: dict[Fault, float]
+    requests_s: float
+    storm_s: float
+    calm_s: float
+
+
+def draw_storm(random: Random) -> Climate:
+    """Draw a world with real timeouts, which must be well again soon after the storm."""
+    ordered = random.random() < 0.75
+    slowest_s = random.choice((0.002, 0.002, 0.02, 0.1) if ordered else (0.005, 0.05, 0.3))
+    weather = Weather(
+        keeps_order=ordered,
+        delay_s=(0.0005, slowest_s),
+        loss=random.choice((0.0, 0.0, 0.01, 0.1)),
+        duplication=0.0 if ordered else random.choice((0.0, 0.05, 0.2)),
+    )
+    return Climate(
+        nodes=random.choice((1, 3, 3, 3, 5)),
+        weather=weather,
+        sync_s=random.choice(((0.0001, 0.001), (0.001, 0.02), (0.005, 0.15))),
+        limits=_draw_limits(random),
+        timing=Timing(),
+        tick_s=0.05,
+        step_deaths=random.choice((0.0, 0.0003, 0.002)),
+        faults_s={kind: random.uniform(0.3, 5.0) for kind in FAULTS if random.random() < 0.4},
+        requests_s=random.choice((0.01, 0.03, 0.1)),
+        storm_s=random.uniform(3.0, 10.0),
+        calm_s=4.0,
+    )
+
+
+def draw_anarchy(random: Random) -> Climate:
+    """Draw a world in which messages take for ever, and anybody stands at any time.
+
+    Leaders are never given up, however silent. Nothing need work here, and little does; but
+    Paxos must hold.
+    """
+    slow_s = random.choice((0.05, 0.3, 1.0))
+    others: tuple[Fault, ...] = ("partition", "bridge", "one way", "crash", "persist")
+    return Climate(
+        nodes=random.choice((3, 5, 5)),
+        weather=Weather(
+            keeps_order=random.random() < 0.5,
+            delay_s=(0.0, slow_s),
+            loss=random.choice((0.0, 0.05, 0.2, 0.4)),
+            duplication=random.choice((0.0, 0.1)),
+        ),
+        sync_s=random.choice(((0.0001, 0.01), (0.001, slow_s))),
+        limits=_draw_limits(random),
+        timing=Timing(
+            heartbeat_s=slow_s * random.choice((0.3, 3.0)),
+            patience_s=1000.0,
+            retry_s=slow_s * random.choice((0.3, 2.0)),
+        ),
+        tick_s=slow_s * 0.1,
+        step_deaths=random.choice((0.0, 0.001, 0.003)),
+        faults_s={
+            "usurp": random.uniform(2.0, 8.0) * slow_s,
+            **{kind: random.uniform(1, 6) * slow_s for kind in others if random.random() < 0.4},
+        },
+        requests_s=random.uniform(0.05, 1.0) * slow_s,
+        storm_s=30 * slow_s,
+        calm_s=0.0,
+    )
+
+
+def _draw_limits(random: Random) -> Limits:
+    """Draw limits; small ones, so that they are reached."""
+    if random.random() < 0.3:
+        return Limits()
+    return Limits(
+        open_slots_max=random.choice((1, 2, 8)),
+        batch_commands_max=random.choice((1, 3, 1024)),
+        queue_commands_max=random.choice((4, 16384)),
+        unsettled_max=random.choice((3, 4096)),
+        ahead_slots_max=random.choice((8, 16)),
+        recent_bytes_max=random.choice((200, 2000)),
+        message_bytes_max=random.choice((100, 2000)),
+    )

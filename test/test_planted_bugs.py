@@ -1,0 +1,162 @@
+"""The simulation would notice: bugs that others have had, planted here, are caught.
+
+A rule that nothing checks is a hope. Each of these changes breaks one, in the running code
+only; the seeds are tried in order until one of them shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
+from random import Random
+from typing import Any
+
+import pytest
+
+from kvpaxos.paxos.acceptor import Acceptor
+from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Decision, Effects
+from kvpaxos.paxos.election import Election
+from kvpaxos.paxos.leadership import Leadership
+from kvpaxos.paxos.learner import Learner
+from kvpaxos.paxos.messages import NOOP, Batch, Command, Prepare, Vote
+from kvpaxos.paxos.outbox import Outbox
+from kvpaxos.paxos.proposer import Leading, Preparing
+from kvpaxos.paxos.reads import ReadRounds
+from test.simulator.climate import Climate, draw_anarchy, draw_storm
+from test.simulator.storm import simulate
+
+SEEDS_MAX = 200
+"""A bug that so many worlds do not show is one that the simulator is blind to."""
+
+Plant = Callable[[pytest.MonkeyPatch], None]
+
+
+def prepare_is_shown_before_its_promise_is_durable(patch: pytest.MonkeyPatch) -> None:
+    right = Election._campaign
+
+    def campaign(self: Election, now: float) -> Effects:
+        effects = right(self, now)
+        early = tuple(e for e in effects.replies if isinstance(e.message, Prepare))
+        late = tuple(e for e in effects.replies if e not in early)
+        return replace(effects, sends=effects.sends + early, replies=late)
+
+    patch.setattr(Election, "_campaign", campaign)
+
+
+def votes_are_shown_before_they_are_durable(patch: pytest.MonkeyPatch) -> None:
+    right = Acceptor.accept
+
+    def accept(self: Acceptor, *arguments: Any, **options: Any) -> Effects:
+        effects = right(self, *arguments, **options)
+        return replace(effects, sends=effects.sends + effects.replies, replies=())
+
+    patch.setattr(Acceptor, "accept", accept)
+
+
+def a_watermark_covers_a_vote_of_another_ballot(patch: pytest.MonkeyPatch) -> None:
+    def cover(self: Learner, vote: Vote) -> None:
+        if self.decided_through < vote.slot <= self.announced[1]:
+            self._know(Decision(vote.slot, vote.ballot, vote.batch))
+
+    patch.setattr(Learner, "cover", cover)
+
+
+def promises_are_forgotten_in_a_crash(patch: pytest.MonkeyPatch) -> None:
+    right = Acceptor.__init__
+
+    def remember(self: Acceptor, _: Ballot, votes: Mapping[Slot, Vote], **options: Any) -> None:
+        right(self, ZERO_BALLOT, votes, **options)
+
+    patch.setattr(Acceptor, "__init__", remember)
+
+
+def votes_are_forgotten_in_a_crash(patch: pytest.MonkeyPatch) -> None:
+    right = Acceptor.__init__
+
+    def remember(self: Acceptor, promised: Ballot, _: Mapping[Slot, Vote], **options: Any) -> None:
+        right(self, promised, {}, **options)
+
+    patch.setattr(Acceptor, "__init__", remember)
+
+
+def a_candidate_offers_before_it_has_learned(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Preparing, "must_learn_through", lambda _: NO_SLOT)
+
+
+def a_candidate_takes_the_vote_of_the_lowest_ballot(patch: pytest.MonkeyPatch) -> None:
+    def obliged(self: Preparing, first: Slot) -> Iterator[tuple[Slot, Batch]]:
+        votes = [v for parts in self.promises.values() for p in parts.values() for v in p.votes]
+        votes.sort(key=lambda vote: vote.ballot, reverse=True)
+        lowest = {vote.slot: vote.batch for vote in votes}
+        for slot in range(first, max(lowest, default=first - 1) + 1):
+            yield Slot(slot), lowest.get(Slot(slot), NOOP)
+
+    patch.setattr(Preparing, "obliged", obliged)
+
+
+def a_read_is_granted_without_a_quorum(patch: pytest.MonkeyPatch) -> None:
+    def confirm(self: ReadRounds, *_: object) -> Mapping[NodeId, int]:
+        asking, self.asking = self.asking, {}
+        return asking
+
+    patch.setattr(ReadRounds, "confirm", confirm)
+
+
+def a_new_leader_reads_before_it_has_settled_what_it_was_obliged_to(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    right = Leadership.begin
+
+    def begin(self: Leadership, role: Preparing, now: float) -> tuple[Leading, Effects] | None:
+        begun = right(self, role, now)
+        if begun is not None:
+            begun[0].suffix_through = NO_SLOT
+        return begun
+
+    patch.setattr(Leadership, "begin", begin)
+
+
+def a_command_that_is_sent_again_gets_a_new_number(patch: pytest.MonkeyPatch) -> None:
+    def again(self: Outbox) -> Iterator[Batch]:
+        wishes, self._sent = list(self._sent.values()), {}
+        for wish in wishes:
+            self._sent[self._next] = wish
+            self._next += 1
+        floor = self.settled_through
+        commands: Iterable[Command] = (
+            self._command(sequence, wish, floor) for sequence, wish in self._sent.items()
+        )
+        yield tuple(commands)
+
+    patch.setattr(Outbox, "again", again)
+
+
+PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
+    (prepare_is_shown_before_its_promise_is_durable, draw_storm),
+    (votes_are_shown_before_they_are_durable, draw_storm),
+    (a_watermark_covers_a_vote_of_another_ballot, draw_anarchy),
+    (promises_are_forgotten_in_a_crash, draw_storm),
+    (votes_are_forgotten_in_a_crash, draw_storm),
+    (a_candidate_offers_before_it_has_learned, draw_storm),
+    (a_candidate_takes_the_vote_of_the_lowest_ballot, draw_anarchy),
+    (a_read_is_granted_without_a_quorum, draw_storm),
+    (a_new_leader_reads_before_it_has_settled_what_it_was_obliged_to, draw_storm),
+    (a_command_that_is_sent_again_gets_a_new_number, draw_storm),
+]
+
+
+@pytest.mark.parametrize(("plant", "draw"), PLANTED, ids=[plant.__name__ for plant, _ in PLANTED])
+def test_it_is_caught_that(
+    plant: Plant, draw: Callable[[Random], Climate], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plant(monkeypatch)
+    assert any(_fails(seed, draw) for seed in range(SEEDS_MAX)), f"{SEEDS_MAX} seeds were blind"
+
+
+def _fails(seed: int, draw: Callable[[Random], Climate]) -> bool:
+    try:
+        simulate(seed, draw)
+    except AssertionError:
+        return True
+    return False
