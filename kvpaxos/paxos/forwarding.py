@@ -19,7 +19,7 @@ from kvpaxos.paxos.peers import Peers
 from kvpaxos.paxos.reads import Reads
 
 STALLS_MAX: Final = 2.0
-"""A leader that gets none of our commands done for so many patiences is given up."""
+"""A leader that gets nothing done for so many patiences, while we wait, is given up."""
 
 DOUBLINGS_MAX: Final = 3
 """Each time that nothing came of sending again, the wait doubles, so many times."""
@@ -40,6 +40,7 @@ class Forwarding:
         self._leader = ZERO_BALLOT
         self._sent_at = 0.0
         self._progress_at = 0.0
+        self._decided_at = 0.0
         self._fruitless = 0
 
     def due_again(self, leader: Ballot, now: float) -> Iterator[Batch]:
@@ -86,17 +87,21 @@ class Forwarding:
             self._progress(now)
         return answers
 
+    def decided(self, now: float) -> None:
+        """Note that the leader gets something done, if not for us."""
+        self._decided_at = now
+
     def lost(self, peer: NodeId) -> None:
         """Our connection to ``peer`` broke, and what was sent on it may be lost."""
         if self._leader.node == peer:
             self._leader = ZERO_BALLOT
 
     def gives_up(self, leader: Ballot, now: float) -> bool:
-        """Whether ``leader``, though it is heard, has got nothing done for us for long."""
+        """Whether ``leader``, though it is heard, has got nothing done for long."""
         if leader != self._leader or not self.outbox.has_sent:
             return False
         stall_max_s = STALLS_MAX * self._peers.patience_s + self._peers.retry_s
-        if now - self._progress_at < stall_max_s:
+        if now - max(self._progress_at, self._decided_at) < stall_max_s:
             return False
         self._leader = ZERO_BALLOT
         return True

@@ -119,6 +119,7 @@ class Leading:
     _queue: deque[Command] = field(default_factory=deque)
     _queue_bytes: int = 0
     _admitted: dict[tuple[NodeId, int], int] = field(default_factory=dict)
+    _settled: dict[tuple[NodeId, int], int] = field(default_factory=dict)
 
     @property
     def leader(self) -> Ballot:
@@ -142,7 +143,9 @@ class Leading:
         """
         for command in commands:
             origin = command.node, command.life
-            through = max(self._admitted.get(origin, 0), command.settled_through)
+            settled = max(self._settled.get(origin, 0), command.settled_through)
+            self._settled[origin] = settled
+            through = max(self._admitted.get(origin, 0), settled)
             if command.sequence == through + 1 and not self.is_full:
                 self._admitted[origin] = command.sequence
                 self._queue.append(command)
@@ -157,16 +160,24 @@ class Leading:
         return self.next_slot <= decided_through + self.limits.open_slots_max
 
     def next_batch(self) -> Batch:
-        """Take from the queue what goes into the next slot; empty if nothing waits."""
+        """Take from the queue what goes into the next slot; empty if nothing waits.
+
+        What its node has given up meanwhile is left out: a leader that is slow must not
+        spend its time on what nobody waits for. The commands after it say so themselves, so
+        that they can be executed without it.
+        """
         batch: list[Command] = []
         size = 0
         while self._queue and len(batch) < self.limits.batch_commands_max:
-            size += size_of((self._queue[0],))
-            if batch and size > self.limits.batch_bytes_max:
-                break
-            command = self._queue.popleft()
+            command = self._queue[0]
+            settled = self._settled[command.node, command.life]
+            if command.sequence > settled:
+                size += size_of((command,))
+                if batch and size > self.limits.batch_bytes_max:
+                    break
+                batch.append(command._replace(settled_through=settled))
+            self._queue.popleft()
             self._queue_bytes -= len(command.body)
-            batch.append(command)
         return tuple(batch)
 
     def offer(self, batch: Batch, now: float) -> Slot:

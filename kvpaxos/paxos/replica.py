@@ -286,6 +286,7 @@ class Replica:
         if not decisions:
             return NOTHING
         self.acceptor.forget(decision.slot for decision in decisions)
+        self.forwarding.decided(now)
         effects = Effects(records=records, decided=decisions)
         role = self.role
         if isinstance(role, Leading) and not all(map(role.settle, decisions)):

@@ -53,6 +53,14 @@ class TestAsking:
         bench.tick(2 * TIMING.hole_s)
         assert asked(bench) == []
 
+    def test_the_next_hole_has_its_time_too(self) -> None:
+        bench = lagging(c=health(LOW, through=1))
+        bench.receive(B, Accept(LOW, ONE, X, ONE))
+        bench.tick(TIMING.hole_s)
+        bench.touch(C, says=health(LOW, through=2))
+        bench.tick(0.9 * TIMING.hole_s)
+        assert asked(bench) == []
+
     def test_nobody_is_asked_twice_while_an_answer_may_come(self) -> None:
         bench = lagging(b=health(LOW, through=3))
         start = len(bench.history)
@@ -135,6 +143,7 @@ class TestTeaching:
             pytest.param(1, 5, 5, id="what was asked for"),
             pytest.param(2, 3, 2, id="and no more"),
             pytest.param(4, 9, 2, id="nothing undecided"),
+            pytest.param(5, 5, 1, id="a single one"),
         ],
     )
     def test_decided_slots_are_handed_out(self, first: int, through: int, taught: int) -> None:
@@ -155,10 +164,11 @@ class TestTeaching:
         ((_, decided),) = messages(effects, Decided)
         assert len(decided.batches) == taught
 
-    def test_what_is_not_in_memory_is_looked_up(self) -> None:
+    @pytest.mark.parametrize("first", [3, 4, 9], ids=["the first kept", "some", "the last decided"])
+    def test_what_is_not_in_memory_is_looked_up(self, first: int) -> None:
         bench = Bench(memory=Memory(decided_through=Slot(9), kept_from=Slot(3)))
-        effects = bench.receive(C, CatchUp(Slot(4), Slot(20)))
-        assert effects.lookups == (Lookup(C, Slot(4), Slot(9)),)
+        effects = bench.receive(C, CatchUp(Slot(first), Slot(20)))
+        assert effects.lookups == (Lookup(C, Slot(first), Slot(9)),)
         assert messages(effects, Decided) == []
 
     @pytest.mark.parametrize(

@@ -188,6 +188,14 @@ class TestGivingUp:
             assert not forwarding.gives_up(LEADER, now)
             settle(forwarding, sequence, now)
 
+    def test_not_while_it_gets_something_done_for_others(self) -> None:
+        forwarding = make()
+        want(forwarding, 11)
+        sent(forwarding, LEADER, 10.0)
+        forwarding.decided(20.0)
+        assert not forwarding.gives_up(LEADER, 20.0 + 0.99 * self.STALL_S)
+        assert forwarding.gives_up(LEADER, 20.0 + self.STALL_S)
+
     def test_not_if_nothing_was_asked_of_it(self) -> None:
         forwarding = make()
         want(forwarding, 11)

@@ -235,15 +235,16 @@ class TestExpiry:
     @pytest.mark.parametrize("sent", [False, True], ids=["unsent", "sent"])
     def test_it_comes_at_the_deadline_and_once(self, *, sent: bool) -> None:
         box = outbox()
-        box.add([wish(11, deadline=5.0), wish(12, deadline=7.0)])
+        box.add([wish(11, deadline=5.0), wish(12, deadline=7.0), wish(13, deadline=8.0)])
         if sent:
             box.take()
-        assert [box.expire(now) for now in (4.9, 5.0, 5.1, 6.9, 7.0, 9.0)] == [
+        assert [box.expire(now) for now in (4.9, 5.0, 5.1, 6.9, 7.0, 8.0, 9.0)] == [
             (),
             (Expired(11, sent),),
             (),
             (),
             (Expired(12, sent),),
+            (Expired(13, sent),),
             (),
         ]
 

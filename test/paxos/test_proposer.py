@@ -243,7 +243,7 @@ ADMISSIONS = [
     ),
     Admission("nothing is missing below the floor", (commands(5, 6, settled=4),), (5, 6)),
     Admission("but above it", (commands(6, 7, settled=4),), ()),
-    Admission("a floor closes a gap", (commands(1, 2), commands(5, 5, settled=4)), (1, 2, 5)),
+    Admission("a floor closes a gap", (commands(1, 2), commands(5, 5, settled=4)), (5,)),
     Admission("an old floor lowers nothing", (commands(1, 3), commands(4, 4)), (1, 2, 3, 4)),
     Admission("nothing at its own floor", ((command(4, settled=4),),), ()),
 ]
@@ -303,6 +303,64 @@ class TestAdmit:
         taken = role.next_batch()
         assert not role.is_full, "what was taken makes room"
         assert [len(one.body) for one in taken] == sizes
+
+
+class TestGivenUp:
+    """What its node no longer waits for, as a later command of the same life says."""
+
+    def queue(self, *later: Command, limits: Limits | None = None) -> Leading:
+        """Return a leader that has queued commands 1 to 4, and then is sent ``later``."""
+        role = leading(limits=limits)
+        role.admit(commands(1, 4))
+        role.admit(later)
+        return role
+
+    def test_is_not_offered_any_more(self) -> None:
+        role = self.queue(command(5, settled=2))
+        assert [one.sequence for one in role.next_batch()] == [3, 4, 5]
+
+    def test_and_what_follows_says_so_too(self) -> None:
+        role = self.queue(command(5, settled=2))
+        assert [one.settled_through for one in role.next_batch()] == [2, 2, 2]
+
+    def test_even_if_what_said_so_is_not_admitted(self) -> None:
+        role = self.queue(command(9, settled=2))
+        assert role.next_batch() == commands(3, 4, settled=2)
+
+    def test_all_of_it_may_be(self) -> None:
+        role = self.queue(command(5, settled=4))
+        assert role.next_batch() == (command(5, settled=4),)
+        assert self.queue(command(9, settled=7)).next_batch() == ()
+
+    def test_an_older_word_does_not_bring_it_back(self) -> None:
+        role = self.queue(command(5, settled=2), command(6, settled=1))
+        assert role.next_batch() == commands(3, 6, settled=2)
+
+    @pytest.mark.parametrize(
+        "later",
+        [command(1, node=B, settled=0), command(1, life=2), command(9, life=2, settled=8)],
+        ids=["another node", "its next life", "what that life gave up"],
+    )
+    def test_others_say_nothing_about_it(self, later: Command) -> None:
+        role = self.queue(later)
+        assert role.next_batch()[:4] == commands(1, 4)
+
+    def test_takes_no_room_in_a_batch(self) -> None:
+        limits = Limits(batch_commands_max=2)
+        role = self.queue(command(5, settled=2), limits=limits)
+        assert role.next_batch() == commands(3, 4, settled=2)
+        size = size_of((command(),))
+        role = self.queue(command(5, settled=2), limits=Limits(batch_bytes_max=2 * size + 20))
+        assert role.next_batch() == commands(3, 4, settled=2)
+
+    def test_nor_in_the_queue_once_it_was_passed_over(self) -> None:
+        role = self.queue(command(9, settled=7), limits=Limits(queue_bytes_max=8))
+        full = [role.is_full]
+        role.next_batch()
+        full.append(role.is_full)
+        role.admit(commands(8, 11, settled=7))
+        full.append(role.is_full)
+        assert full == [True, False, True], "every byte is counted once"
 
 
 class TestNextBatch:

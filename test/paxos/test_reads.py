@@ -98,7 +98,7 @@ class TestRounds:
         rounds.confirm(A, 1, ALONE)
         rounds.ask(A, 2)
         rounds.begin(Slot(9), 1.0)
-        assert rounds.confirm(B, number, ALONE) == {}
+        assert rounds.confirm(A, number, ALONE) == {}
 
     def test_confirmations_of_the_round_before_are_not_carried_over(self) -> None:
         rounds = begun(A)

@@ -91,24 +91,24 @@ def draw_anarchy(random: Random) -> Climate:
         weather=Weather(
             keeps_order=random.random() < 0.5,
             delay_s=(0.0, slow_s),
-            loss=random.choice((0.0, 0.05, 0.2, 0.4)),
+            loss=random.choice((0.0, 0.0, 0.05, 0.2)),
             duplication=random.choice((0.0, 0.1)),
         ),
-        sync_s=random.choice(((0.0001, 0.01), (0.001, slow_s))),
+        sync_s=random.choice(((0.0001, 0.01), (0.001, slow_s / 2))),
         limits=_draw_limits(random),
         timing=Timing(
-            heartbeat_s=slow_s * random.choice((0.3, 3.0)),
+            heartbeat_s=slow_s * random.choice((0.5, 3.0)),
             patience_s=1000.0,
             retry_s=slow_s * random.choice((0.3, 2.0)),
         ),
         tick_s=slow_s * 0.1,
         step_deaths=random.choice((0.0, 0.001, 0.003)),
         faults_s={
-            "usurp": random.uniform(2.0, 8.0) * slow_s,
-            **{kind: random.uniform(1, 6) * slow_s for kind in others if random.random() < 0.4},
+            "usurp": random.uniform(3.0, 12.0) * slow_s,
+            **{kind: random.uniform(3, 12) * slow_s for kind in others if random.random() < 0.4},
         },
         requests_s=random.uniform(0.05, 1.0) * slow_s,
-        storm_s=30 * slow_s,
+        storm_s=50 * slow_s,
         calm_s=0.0,
     )
 
