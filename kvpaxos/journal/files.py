@@ -186,16 +186,18 @@ class File:
 
     def write(self, data: bytes, offset: int) -> None:
         """Write all of ``data`` at ``offset``."""
-        try:
-            taken = self._files.write(self._handle, data, offset)
-        except OSError as error:
-            raise refusal(self.path, "write", error) from error
-        if taken != len(data):
-            # A file of fixed size has room for it: whatever this is, it is not healthy.
-            raise DiskError(
-                f"{self.path}: the disk took only {taken} of {len(data)} bytes; see that it is"
-                " sound and has free space, and start the node again"
-            )
+        while data:
+            try:
+                taken = self._files.write(self._handle, data, offset)
+            except OSError as error:
+                raise refusal(self.path, "write", error) from error
+            if not taken:
+                raise DiskError(
+                    f"{self.path}: the disk takes no more bytes; see that it is sound and has"
+                    " free space, and start the node again"
+                )
+            # A disk that is almost full takes some, and says why not all when asked again.
+            data, offset = data[taken:], offset + taken
 
     def sync(self) -> None:
         """Return once all that was written survives a power cut."""

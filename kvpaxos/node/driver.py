@@ -193,7 +193,7 @@ class Driver:
         self._draining = True
         try:
             self._release()
-            while self._inbox:
+            while self._inbox and not self._stopped:
                 self._carry_out()
             self._show_leader()
         except Exception:  # noqa: BLE001  (whatever it is: go no further)
@@ -212,12 +212,16 @@ class Driver:
         """Step through the inbox, then apply all that was decided in one batch."""
         events, self._inbox = self._inbox, []
         for event in _merged(events):
+            if self._stopped:
+                return
             self.steps += 1
             self._do(self.replica.step(event, self._monotonic()))
         if self._decided:
             self._apply()
         ready, self._ready = self._ready, []
         for read in ready:
+            if self._stopped:
+                return
             self._requests.read_ready(read, self.applied)
 
     def _do(self, effects: Effects) -> None:

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from binascii import b2a_base64
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
 from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
-from kvpaxos.errors import CommandError, StateDamaged, Unavailable
+from kvpaxos.errors import CommandError, DiskError, StateDamaged, Unavailable
 from kvpaxos.node.http.store import Described, LinkChange, Receipt, Written
 from kvpaxos.node.requests import REQUEST_BYTES_MAX, REQUESTS_MAX, Executed, Readable, Requests
 from kvpaxos.node.state import State
@@ -34,6 +35,10 @@ class Insides(Protocol):
 
     def trouble(self) -> str | None:
         """Return why this node cannot serve at all now, or None."""
+        ...
+
+    def halted(self) -> bool:
+        """Whether the node has stopped itself."""
         ...
 
     def describe(self) -> dict[str, object]:
@@ -65,6 +70,23 @@ class Insides(Protocol):
         ...
 
 
+class HaltingView:
+    """A `View` that stops the node if a page of it is damaged."""
+
+    def __init__(self, view: View, halting: Callable[[], AbstractContextManager[None]]) -> None:
+        self._view = view
+        self._halting = halting
+
+    def page(self, after: bytes | None, limit: int, bytes_max: int) -> list[tuple[bytes, Entry]]:
+        """Return the keys above ``after``. See `kvpaxos.store.view.View.page`."""
+        with self._halting():
+            return self._view.page(after, limit, bytes_max)
+
+    def close(self) -> None:
+        """Let go of the moment. To do it twice is harmless."""
+        self._view.close()
+
+
 class Face:
     """Implements what `kvpaxos.node.http` needs of a node."""
 
@@ -94,8 +116,11 @@ class Face:
         return writing.addCallback(executed)
 
     def read(self, *, stale: bool, timeout_s: float) -> Deferred[Receipt]:
-        """Fire when the state may be read, with what proves that it is fresh enough."""
-        if stale:
+        """Fire when the state may be read, with what proves that it is fresh enough.
+
+        :raises Unavailable: the node cannot serve; once it has halted, not even stale reads.
+        """
+        if stale and not self._insides.halted():
             return succeed(Receipt(self._state.applied, self._insides.leader(), "stale"))
         self._check()
 
@@ -110,19 +135,17 @@ class Face:
 
         :raises StateDamaged: the node stops, since it cannot tell what else is damaged.
         """
-        try:
+        with self._halting():
             return self._state.machine.get(key)
-        except StateDamaged as error:
-            self._insides.halt(error)
-            raise
 
     def count(self) -> int:
         """Return how many keys there are."""
         return self._state.machine.count
 
-    def view(self) -> View:
+    def view(self) -> HaltingView:
         """Return the state as it is now. The caller closes it."""
-        return self._state.machine.view()
+        with self._halting():
+            return HaltingView(self._state.machine.view(), self._halting)
 
     def status(self) -> Described:
         """Describe the node, its peers, its journal and its state."""
@@ -181,6 +204,15 @@ class Face:
     def shutdown(self) -> None:
         """Hand leadership over and stop the node. A second call changes nothing."""
         self._insides.shutdown()
+
+    @contextmanager
+    def _halting(self) -> Iterator[None]:
+        """Stop the node if the state turns out to be damaged: who knows what else is."""
+        try:
+            yield
+        except (DiskError, StateDamaged) as error:
+            self._insides.halt(error)
+            raise
 
     def _check(self) -> None:
         trouble = self._insides.trouble()

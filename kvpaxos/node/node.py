@@ -14,7 +14,7 @@ from random import Random
 from typing import Any, Final, NoReturn
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, FirstError, gatherResults, succeed
+from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
 from twisted.internet.defer import TimeoutError as NotInTime
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
@@ -37,7 +37,7 @@ from kvpaxos.node.links import Links
 from kvpaxos.node.overview import Overview
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.prober import Prober
-from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
+from kvpaxos.node.recovery import GROUP, durable_through, formation_of, remember, replay
 from kvpaxos.node.requests import Requests
 from kvpaxos.node.state import State
 from kvpaxos.node.switches import Switches
@@ -123,6 +123,9 @@ class Node(MultiService):
         self._engine = RocksEngine(Path(self._config.data) / "state")
         limit = self._cluster.limits.value_bytes_max
         self._state = State(self._engine, GROUP, value_bytes_max=limit)
+        recovered = self.journal.recovered
+        for mended in filter(None, (recovered.torn, *recovered.mended)):
+            self._log.warn("journal: {mended}", mended=mended)
         durable = durable_through(self.journal, self._state)
         replayed = replay(self.journal, self._state)
         if replayed:
@@ -155,6 +158,10 @@ class Node(MultiService):
     async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
         await self._persist([Started(self._boot)])
+        if self.halted():
+            return
+        if self._cluster.options.admin_from_anywhere:
+            self._log.warn("shutdown, links and journal answer callers from anywhere")
         site = make_site(
             self._face,
             reactor=self._reactor,
@@ -167,6 +174,8 @@ class Node(MultiService):
             self._http = await endpoint.listen(site)
         except CannotListenError as error:
             raise StartError(f"cannot serve HTTP at {self._config.http}: {error}") from error
+        if self.halted():
+            return
         self._log.info("serving HTTP at {endpoint}", endpoint=self._config.http)
         others = [str(member) for member in self._members if member != self.node]
         self._trouble = f"the cluster has not formed yet: all of {', '.join(others)} are needed"
@@ -218,13 +227,17 @@ class Node(MultiService):
 
     def halt(self, error: Exception) -> None:
         """Stop at once, because of ``error``: promise nothing, vote for nothing, answer nothing."""
-        if self._overview.halted:
+        if self.halted():
             return
         self._overview.halted = True
         self._trouble = str(error)
         if self._driver is not None:
             self._driver.stop()
         self._requests.close(f"the node had to stop: {error}")
+        # Nothing becomes durable any more: whoever waits for it must not do so for ever.
+        persisting, self._persisting = self._persisting, deque()
+        for _, waiting in persisting:
+            waiting.errback(error)
         # In a turn of its own: whoever is told may want to stop this service.
         self._reactor.callLater(0, self._fatal, str(error))
 
@@ -238,14 +251,8 @@ class Node(MultiService):
     # Parts.
 
     def _make_links(self) -> Links:
-        recovered = self.journal.recovered
-        formation = Formation(
-            self.node,
-            self._members,
-            forming=recovered.forming,
-            formed=recovered.formed,
-            fresh_cluster=f"{self._random.getrandbits(128):032x}",
-        )
+        fresh_cluster = f"{self._random.getrandbits(128):032x}"
+        formation = formation_of(self.journal, self.node, self._members, fresh_cluster)
         switches = Switches(
             self.node,
             self._members,
@@ -278,6 +285,8 @@ class Node(MultiService):
 
     def _formed(self, cluster: str, formation: Formation) -> None:
         """Begin to take part in Paxos."""
+        if self.halted():
+            return
         assert formation.incarnation >= FIRST_INCARNATION
         life = formation.incarnation << 32 | self._boot
         replica = Replica(
@@ -317,6 +326,8 @@ class Node(MultiService):
     def _when_durable(self, number: int) -> Deferred[None]:
         if number <= self._disk.durable:
             return succeed(None)
+        if self._overview.halted:
+            return fail(DiskError("nothing becomes durable any more: the node had to stop"))
         durable: Deferred[None] = Deferred()
         self._persisting.append((number, durable))
         return durable
@@ -360,6 +371,10 @@ class Node(MultiService):
     def leader(self) -> str:
         """Return the node that leads, as far as this one knows, or the empty string."""
         return "" if self._driver is None else self._driver.replica.leader.node
+
+    def halted(self) -> bool:
+        """Whether this node has stopped itself."""
+        return self._overview.halted
 
     def trouble(self) -> str | None:
         """Return why this node cannot serve at all now, or None."""

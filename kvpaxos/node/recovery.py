@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from kvpaxos.errors import StartError
 from kvpaxos.journal.log import GroupRecovered, Journal
 from kvpaxos.node.state import State
-from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, Slot
+from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, NodeId, Slot
+from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.replica import Memory
 
 GROUP: Final = 0
@@ -66,6 +68,22 @@ def remember(journal: Journal, life: int) -> Memory:
     """
     known = journal.recovered.groups.get(GROUP, _NOTHING)
     return Memory(life, known.promised, known.votes, known.decided_through, known.kept_from)
+
+
+def formation_of(
+    journal: Journal, node: str, members: Sequence[str], fresh_cluster: str
+) -> Formation:
+    """Return how far the journal says that ``node`` has come into a cluster of ``members``.
+
+    :raises StartError: it is the journal of another node, or of other members.
+    """
+    return Formation(
+        NodeId(node),
+        tuple(map(NodeId, members)),
+        forming=journal.recovered.forming,
+        formed=journal.recovered.formed,
+        fresh_cluster=fresh_cluster,
+    )
 
 
 def durable_through(journal: Journal, state: State) -> Slot:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 from random import SystemRandom
@@ -23,6 +24,7 @@ from kvpaxos.errors import DiskError, StartError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.node import Node
 from kvpaxos.node.options import Options
+from kvpaxos.node.recovery import formation_of
 
 __all__ = ["Options", "makeService"]
 
@@ -47,9 +49,14 @@ def makeService(
     """
     from twisted.internet import reactor
 
+    if options.parent is not None:
+        # The process is ours, and nothing is scheduled yet. The reactor's own clock is the
+        # wall clock: set back, it would hold up every heartbeat, deadline and election.
+        reactor.seconds = time.monotonic  # type: ignore[method-assign]
     config = options.node_config()
     try:
         journal = Journal.open(Path(config.data) / "journal")
+        formation_of(journal, config.node, options.cluster_config().members, "")
     except (DiskError, StartError) as error:
         options.refuse(error)
 

@@ -170,19 +170,32 @@ def test_after_a_refusal_the_journal_is_dead_and_says_why(name: str) -> None:
     assert disk.handles == {}
 
 
-def test_a_write_that_is_cut_short_is_a_refusal() -> None:
-    class ShortDisk(MemoryDisk):
-        short = False
+class ShortDisk(MemoryDisk):
+    """Takes only the first few bytes of what it is asked to write."""
 
-        @override
-        def write(self, handle: int, data: bytes, offset: int) -> int:
-            return super().write(handle, data[:10] if self.short else data, offset)
+    takes: int | None = None
 
+    @override
+    def write(self, handle: int, data: bytes, offset: int) -> int:
+        return super().write(handle, data[: self.takes], offset)
+
+
+def test_a_write_that_is_cut_short_goes_on_where_it_was_cut() -> None:
     disk = ShortDisk()
     journal = open_journal(disk)
-    disk.short = True
+    disk.takes = 10
     journal.append(0, [vote(1)])
-    with pytest.raises(DiskError, match="took only 10 of"):
+    journal.sync()
+    journal.close()
+    assert open_journal(disk.after_kill()).recovered.record_count == 1
+
+
+def test_a_disk_that_takes_nothing_refuses() -> None:
+    disk = ShortDisk()
+    journal = open_journal(disk)
+    disk.takes = 0
+    journal.append(0, [vote(1)])
+    with pytest.raises(DiskError, match="takes no more bytes"):
         journal.sync()
     journal.close()
     assert open_journal(disk.after_kill()).recovered.record_count == 0
