@@ -39,7 +39,9 @@ class Leadership:
         if learner.decided_through < must_learn_through:
             learner.expect(must_learn_through)
             return None
-        leading = Leading(role.ballot, learner.first_hole, NO_SLOT, self._limits)
+        # The heartbeat with which it begins tells the others how much is decided.
+        told_through = learner.decided_through
+        leading = Leading(role.ballot, learner.first_hole, NO_SLOT, self._limits, told_through)
         effects = NOTHING
         for _, batch in role.obliged(learner.first_hole):
             effects += self._offer(leading, batch, now)

@@ -322,6 +322,14 @@ class TestBeginningToLead:
         assert bench.leads()
         assert {accept.slot for _, accept in messages(learned, Accept)} == {3}
 
+    def test_its_first_heartbeat_tells_the_others_how_much_is_decided(self) -> None:
+        bench, ballot = self.campaign()
+        self.win(bench, ballot, promise(through=1))
+        effects = bench.receive(B, Decided(ONE, (X,)))
+        told = [(to, ping.health) for to, ping in messages(effects, Ping)]
+        assert told == [(to, health(ballot, through=1)) for to in (B, C)]
+        assert messages(effects, Watermark) == []
+
     def test_part_of_it_is_not_enough(self) -> None:
         bench, ballot = self.campaign()
         self.win(bench, ballot, promise(through=2))
