@@ -19,14 +19,14 @@ from kvpaxos.paxos.effects import Decision, Effects
 from kvpaxos.paxos.election import Election
 from kvpaxos.paxos.leadership import Leadership
 from kvpaxos.paxos.learner import Learner
-from kvpaxos.paxos.messages import NOOP, Batch, Command, Prepare, Vote
+from kvpaxos.paxos.messages import NOOP, Accept, Accepted, Batch, Command, Envelope, Prepare, Vote
 from kvpaxos.paxos.outbox import Outbox
 from kvpaxos.paxos.proposer import Leading, Preparing
 from kvpaxos.paxos.reads import ReadRounds
 from test.simulator.climate import Climate, draw_anarchy, draw_storm
 from test.simulator.storm import simulate
 
-SEEDS_MAX = 200
+SEEDS_MAX = 400
 """A bug that so many worlds do not show is one that the simulator is blind to."""
 
 Plant = Callable[[pytest.MonkeyPatch], None]
@@ -132,6 +132,34 @@ def a_command_that_is_sent_again_gets_a_new_number(patch: pytest.MonkeyPatch) ->
     patch.setattr(Outbox, "again", again)
 
 
+def an_acceptor_votes_below_its_promise(patch: pytest.MonkeyPatch) -> None:
+    right = Acceptor.accept
+
+    def accept(
+        self: Acceptor, sender: NodeId, wanted: Accept, through: Slot, *, decided: bool
+    ) -> Effects:
+        cast = self.votes.get(wanted.slot)
+        if decided or (cast is not None and cast.ballot >= wanted.ballot):
+            return right(self, sender, wanted, through, decided=decided)
+        vote = self.votes[wanted.slot] = Vote(wanted.slot, wanted.ballot, wanted.batch)
+        self.promised = max(self.promised, wanted.ballot)
+        accepted = Accepted(wanted.ballot, wanted.slot)
+        return Effects(records=(vote,), replies=(Envelope(sender, accepted),))
+
+    patch.setattr(Acceptor, "accept", accept)
+
+
+def what_is_decided_above_a_hole_is_voted_in_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Learner, "knows", lambda self, slot: slot <= self.decided_through)
+
+
+def a_read_joins_the_round_that_is_under_way(patch: pytest.MonkeyPatch) -> None:
+    def ask(self: ReadRounds, node: NodeId, question: int) -> None:
+        (self.asking or self._waiting)[node] = question
+
+    patch.setattr(ReadRounds, "ask", ask)
+
+
 PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
     (prepare_is_shown_before_its_promise_is_durable, draw_storm),
     (votes_are_shown_before_they_are_durable, draw_storm),
@@ -143,6 +171,9 @@ PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
     (a_read_is_granted_without_a_quorum, draw_storm),
     (a_new_leader_reads_before_it_has_settled_what_it_was_obliged_to, draw_storm),
     (a_command_that_is_sent_again_gets_a_new_number, draw_storm),
+    (an_acceptor_votes_below_its_promise, draw_anarchy),
+    (what_is_decided_above_a_hole_is_voted_in_again, draw_storm),
+    (a_read_joins_the_round_that_is_under_way, draw_storm),
 ]
 
 

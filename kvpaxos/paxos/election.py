@@ -35,6 +35,9 @@ from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
 BACKOFF_MAX_S: Final = 1.0
 """No candidate waits longer than this before it stands again."""
 
+DOUBLINGS_MAX: Final = 3
+"""Nor is it given more than so many times twice as long to win."""
+
 
 class Election:
     """Owns the role of one replica, and what it says of itself with every heartbeat.
@@ -202,7 +205,7 @@ class Election:
 
     def tick(self, lag_s: float, sync_s: float, now: float) -> Effects:
         """Send heartbeats that are due; lose a silent leader; stand, give up or step down."""
-        self._stuck = sync_s > self._timing.stuck_s
+        self._stuck = sync_s > self._peers.stuck_s
         effects = NOTHING
         if lag_s > self._timing.heartbeat_s:
             self._excuse(lag_s, now)
@@ -296,8 +299,12 @@ class Election:
         self._highest_seen = max(self._highest_seen, ballot)
 
     def _phase_s(self) -> float:
-        """How long phase 1 may take: it waits for syncs, here and at others."""
-        return self._peers.patience_s + self._peers.slack_s
+        """How long phase 1 may take: it waits for syncs, here and at others.
+
+        How slow their disks are is not known here, so it may take longer the next time.
+        """
+        usual_s = self._peers.patience_s + self._peers.slack_s
+        return usual_s * (1 << min(self._attempts, DOUBLINGS_MAX))
 
     def _jitter(self) -> float:
         widest = max(self._timing.backoff_s, self._peers.slack_s)

@@ -26,7 +26,7 @@ from kvpaxos.paxos.messages import (
     TakeOver,
     Watermark,
 )
-from kvpaxos.paxos.proposer import Following
+from kvpaxos.paxos.proposer import Following, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Promised
 from kvpaxos.paxos.replica import Memory
@@ -339,15 +339,27 @@ class TestStanding:
             waits_s.append(role.stand_at - bench.now)
             bench.live(2.0, both={B: SILENT, C: SILENT}, until=bench.stands)
             assert bench.stands()
-            bench.live(2.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+            bench.live(9.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
         expected = [min(TIMING.backoff_s * 2**failures, BACKOFF_MAX_S) for failures in range(8)]
         assert waits_s == pytest.approx(expected)
+
+    def test_each_failure_doubles_the_time_to_win_up_to_a_bound(self) -> None:
+        bench = Bench()
+        times_s = []
+        for _ in range(6):
+            bench.live(9.0, both={B: SILENT, C: SILENT}, until=bench.stands)
+            role = bench.replica.role
+            assert isinstance(role, Preparing)
+            times_s.append(role.deadline - bench.now)
+            bench.live(9.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+        once_s = bench.replica.peers.patience_s
+        assert times_s == pytest.approx([once_s * n for n in (1, 2, 4, 8, 8, 8)])
 
     def test_a_leader_that_is_heard_ends_it_and_makes_the_waits_short_again(self) -> None:
         bench = Bench(random=Widest())
         for _ in range(3):
             bench.campaign()
-            bench.live(2.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+            bench.live(9.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
         ballot = bench.campaign()
         bench.touch(C, says=health(ballot.above(C)))
         assert bench.leader == ballot.above(C)

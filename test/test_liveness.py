@@ -1,4 +1,4 @@
-"""Leaders come and go as seldom as they can, however strangely the nodes are connected.
+"""Leaders come and go as seldom as they can, whatever becomes of links, processes and disks.
 
 The first three are the cases in which Ng, Haridi and Carbone, "Omni-Paxos" (2023), section 2,
 show other protocols to stop, or to change leaders for ever. Everything is counted in leaders
@@ -15,6 +15,7 @@ import pytest
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.effects import Leaving
 from test.simulator.clients import Request
+from test.simulator.network import Weather
 from test.simulator.world import World
 
 PATIENCE_S = 0.5
@@ -22,6 +23,9 @@ PATIENCE_S = 0.5
 
 RECOVERY_S = 3 * PATIENCE_S
 """So long may it take until a new leader has been found."""
+
+PATIENT_S = 2.0
+"""How long a client waits."""
 
 Trouble = Callable[[World, NodeId], None]
 
@@ -57,9 +61,9 @@ def work(world: World, names: Sequence[NodeId], seconds: float = 5.0) -> list[Re
     requests = []
     end = world.now + seconds
     while world.now < end:
-        requests += [world.write(name, patience_s=RECOVERY_S) for name in names]
+        requests += [world.write(name, patience_s=PATIENT_S) for name in names]
         world.run(0.1)
-    world.run(RECOVERY_S + 0.1)
+    world.run(PATIENT_S + 0.1)
     world.clients.check()
     return requests
 
@@ -170,6 +174,28 @@ def test_nothing_is_lost_and_nobody_waits_when_the_leader_hands_over_since_it(
     assert_all_done(work(world, world.names))
     assert len(world.leaders) == 2
     assert world.leader not in (None, leader)
+
+
+@pytest.mark.parametrize("sync_s", [(0.08, 0.12), (0.4, 0.9), (1.2, 1.5)])
+def test_where_all_disks_are_slow_nobody_hands_over(seed: int, sync_s: tuple[float, float]) -> None:
+    world = World(seed, sync_s=sync_s)
+    world.start()
+    assert world.run_until(lambda: world.leader is not None, 10.0)
+    requests = []
+    for _ in range(100):
+        requests += [world.write(name, patience_s=10.0) for name in world.names]
+        world.run(0.1)
+    world.run(10.0)
+    assert_all_done(requests)
+    assert len(world.leaders) == 1
+
+
+def test_a_long_way_between_the_nodes_unseats_nobody(seed: int) -> None:
+    world = World(seed, weather=Weather(delay_s=(0.25, 0.35)))
+    world.start()
+    assert world.run_until(lambda: world.leader is not None, 3.0)
+    assert_all_done(work(world, world.names))
+    assert len(world.leaders) == 1
 
 
 def test_one_link_that_flaps_unseats_nobody(seed: int) -> None:
