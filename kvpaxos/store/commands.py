@@ -1,9 +1,11 @@
 """What clients can ask of the state, and how it is written as bytes.
 
-An operation is one byte that says which it is, the key with its length before it, and the rest::
+An operation is one byte that says which it is, the key with its length before it, and the rest.
+Reads are operations only if they go through the log::
 
     Insert, Update, Set, Append    tag | length of key (4) | key | value
-    Delete                         tag | length of key (4) | key
+    Delete, Get                    tag | length of key (4) | key
+    Count                          tag | 0 (4)
     CompareAndSet, expecting None  tag | length of key (4) | key | value
     CompareAndSet, else            tag | length of key (4) | key | length (4) | expect | value
 
@@ -68,7 +70,22 @@ class Append:
     value: bytes
 
 
-Operation: TypeAlias = Insert | Update | Delete | Set | CompareAndSet | Append
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Show what ``key`` holds. Only a read with an identity goes through the log."""
+
+    key: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """Show how many keys there are. Only a read with an identity goes through the log."""
+
+
+Write: TypeAlias = Insert | Update | Delete | Set | CompareAndSet | Append
+"""An operation that may change the state."""
+
+Operation: TypeAlias = Write | Get | Count
 
 _LENGTH: Final = struct.Struct(">I")
 _HEADER: Final = struct.Struct(">BI")
@@ -80,6 +97,8 @@ _SET: Final = 4
 _APPEND: Final = 5
 _CREATE: Final = 6
 _REPLACE: Final = 7
+_GET: Final = 8
+_COUNT: Final = 9
 
 
 def encode_operation(operation: Operation) -> bytes:
@@ -95,6 +114,10 @@ def encode_operation(operation: Operation) -> bytes:
             tag = _APPEND
         case Delete():
             tag, rest = _DELETE, b""
+        case Get():
+            tag, rest = _GET, b""
+        case Count():
+            return _HEADER.pack(_COUNT, 0)
         case CompareAndSet(_, None, rest):
             tag = _CREATE
         case CompareAndSet(_, expect, value):
@@ -128,6 +151,18 @@ def _delete(key: bytes, rest: bytes) -> Operation:
     return Delete(key)
 
 
+def _get(key: bytes, rest: bytes) -> Operation:
+    if rest:
+        raise CommandError(f"{len(rest)} bytes too many after a read")
+    return Get(key)
+
+
+def _count(key: bytes, rest: bytes) -> Operation:
+    if key or rest:
+        raise CommandError(f"{len(key) + len(rest)} bytes too many after a count")
+    return Count()
+
+
 def _create(key: bytes, rest: bytes) -> Operation:
     return CompareAndSet(key, None, rest)
 
@@ -150,4 +185,6 @@ _DECODERS: Final[dict[int, Callable[[bytes, bytes], Operation]]] = {
     _APPEND: Append,
     _CREATE: _create,
     _REPLACE: _replace,
+    _GET: _get,
+    _COUNT: _count,
 }

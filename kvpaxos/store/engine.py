@@ -70,7 +70,8 @@ class Engine(Protocol):
     def sizes(self) -> Mapping[str, int]:
         """Return ``unflushed_bytes``, ``memory_bytes`` and ``file_bytes``, about.
 
-        The first is what a crash would lose now: whoever flushes by size looks at it.
+        The first is what a crash may take from the state now, for the journal to bring back.
+        Or a part of it: an engine flushes by itself, too, and so ahead of a journal's sync.
         """
         ...
 

@@ -8,11 +8,14 @@ from kvpaxos.store.changes import Changes
 from kvpaxos.store.commands import (
     Append,
     CompareAndSet,
+    Count,
     Delete,
+    Get,
     Insert,
     Operation,
     Set,
     Update,
+    Write,
 )
 from kvpaxos.store.entry import Entry, decode_entry, encode_entry
 from kvpaxos.store.layout import Layout
@@ -32,7 +35,7 @@ class Verdict(NamedTuple):
     shown: bytes | None
 
 
-def judge(operation: Operation, current: bytes | None, value_bytes_max: int) -> Verdict:
+def judge(operation: Write, current: bytes | None, value_bytes_max: int) -> Verdict:
     """Say what comes of ``operation`` if its key holds ``current``, None being nothing.
 
     Sizes come first: what is too large is so whatever the key holds.
@@ -73,7 +76,24 @@ class Keyspace:
         return None if record is None else decode_entry(place, record)
 
     def execute(self, operation: Operation) -> Result:
-        """Carry out ``operation``. Only the outcome ``ok`` changes anything."""
+        """Carry out ``operation``. Only a write with the outcome ``ok`` changes anything."""
+        match operation:
+            case Get(key):
+                return self._show(key)
+            case Count():
+                return Result("ok", b"%d" % self.count, self.revision)
+            case _:
+                return self._write(operation)
+
+    def _show(self, key: bytes) -> Result:
+        if len(key) > KEY_BYTES_MAX:
+            return Result("too_large", None, self.revision)
+        entry = self.get(key)
+        if entry is None:
+            return Result("missing", None, self.revision)
+        return Result("ok", entry.value, self.revision)
+
+    def _write(self, operation: Write) -> Result:
         changes = self._changes
         place = self._layout.user(operation.key)
         record = changes.get(place)

@@ -8,6 +8,10 @@ Every key begins with its group, so that one engine serves several groups, and a
     kind 01  how far the state was applied: written by the driver, unknown to the state machine
     kind 10  a node's session                  rest: node
     kind 11  an answer kept for a node         rest: node, sequence (8 bytes, big-endian)
+    kind 12  a client's session                rest: client
+    kind 13  the answer in it                  rest: client
+    kind 14  a request id                      rest: requestid
+    kind 15  the answer to it                  rest: requestid
     kind f0  a client's key                    rest: the key
 
 Kinds from `REPLICATED` on are equal on all replicas, and the digest covers them; those below
@@ -29,6 +33,10 @@ _META: Final = b"\x00"
 _APPLIED: Final = b"\x01"
 _SESSION: Final = b"\x10"
 _ANSWER: Final = b"\x11"
+_CLIENT_SESSION: Final = b"\x12"
+_CLIENT_ANSWER: Final = b"\x13"
+_REQUEST_ID: Final = b"\x14"
+_REQUEST_ANSWER: Final = b"\x15"
 _USER: Final = b"\xf0"
 _END: Final = b"\xff"
 
@@ -41,13 +49,39 @@ def applied_key(group: int) -> bytes:
     return _prefix(group) + _APPLIED
 
 
+class NamedPlaces:
+    """The keys of things that have a name and an answer, each in a record of its own.
+
+    :ivar records: start and end of the records without the answers.
+    """
+
+    def __init__(self, record: bytes, answer: bytes) -> None:
+        self.records = _range(record)
+        self._record = record
+        self._answer = answer
+
+    def record(self, name: bytes) -> bytes:
+        """Return where the record of ``name`` is."""
+        return self._record + name
+
+    def answer(self, name: bytes) -> bytes:
+        """Return where the answer for ``name`` is."""
+        return self._answer + name
+
+    def name_of(self, place: bytes) -> bytes:
+        """Return whose record is at ``place``."""
+        return place[len(self._record) :]
+
+
 class Layout:
     """The keys of one group.
 
     :ivar meta: the key of the meta record.
     :ivar replicated: start and end of everything that the digest covers.
-    :ivar sessions: start and end of the sessions.
-    :ivar answers: start and end of the kept answers.
+    :ivar sessions: start and end of the sessions of nodes.
+    :ivar answers: start and end of the answers kept for nodes.
+    :ivar client_sessions: the sessions of clients, with their answers.
+    :ivar request_ids: the request ids, with their answers.
     :ivar users: start and end of the clients' keys.
     """
 
@@ -57,6 +91,8 @@ class Layout:
         self.replicated = (prefix + REPLICATED, prefix + _END)
         self.sessions = _range(prefix + _SESSION)
         self.answers = _range(prefix + _ANSWER)
+        self.client_sessions = NamedPlaces(prefix + _CLIENT_SESSION, prefix + _CLIENT_ANSWER)
+        self.request_ids = NamedPlaces(prefix + _REQUEST_ID, prefix + _REQUEST_ANSWER)
         self.users = _range(prefix + _USER)
         self._session = prefix + _SESSION
         self._answer = prefix + _ANSWER

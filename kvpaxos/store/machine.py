@@ -12,7 +12,8 @@ engine::
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Mapping
+from typing import Final, TypeAlias
 
 from kvpaxos.errors import CommandError, StateDamaged
 from kvpaxos.store.changes import Changes
@@ -21,8 +22,10 @@ from kvpaxos.store.engine import Engine, Snapshot
 from kvpaxos.store.entry import Entry
 from kvpaxos.store.keyspace import Keyspace
 from kvpaxos.store.layout import Layout
-from kvpaxos.store.limits import VALUE_BYTES_MAX
+from kvpaxos.store.limits import VALUE_BYTES_MAX, IdentityLimits
 from kvpaxos.store.meta import Meta, decode_meta
+from kvpaxos.store.repeats import Repeats, fingerprint_of
+from kvpaxos.store.requests import split_request
 from kvpaxos.store.results import Refusal, Result
 from kvpaxos.store.sessions import Sessions
 from kvpaxos.store.view import View
@@ -30,17 +33,25 @@ from kvpaxos.store.view import View
 Submission: TypeAlias = tuple[str, int, int, int, bytes]
 """A command: node, life, sequence, settled_through, body."""
 
+_IDENTITY_LIMITS: Final = IdentityLimits()
+
 
 class Machine:
     """One group's state, on the engine that holds it.
 
     :param value_bytes_max: the largest value; it must be equal on all replicas, for ever.
+    :param identity_limits: likewise equal for ever; others than the default are for tests.
     :raises StartError: the engine holds a state of another format.
     :raises StateDamaged: the engine holds something that is not a state.
     """
 
     def __init__(
-        self, engine: Engine, group: int, *, value_bytes_max: int = VALUE_BYTES_MAX
+        self,
+        engine: Engine,
+        group: int,
+        *,
+        value_bytes_max: int = VALUE_BYTES_MAX,
+        identity_limits: IdentityLimits = _IDENTITY_LIMITS,
     ) -> None:
         self._engine = engine
         self._layout = Layout(group)
@@ -49,6 +60,7 @@ class Machine:
             meta = _load_meta(snapshot, self._layout)
             self._changes = Changes(engine, meta.total)
             self._sessions = Sessions(self._changes, self._layout, snapshot)
+            self._repeats = Repeats(self._changes, self._layout, snapshot, identity_limits)
         finally:
             snapshot.close()
         self._keyspace = Keyspace(
@@ -70,9 +82,14 @@ class Machine:
         return self._keyspace.revision
 
     @property
+    def remembered(self) -> Mapping[str, int]:
+        """How much is kept for requests that come again. See `Repeats.usage`."""
+        return self._repeats.usage
+
+    @property
     def digest(self) -> int:
         """The digest of the state: equal, below 2**128, on replicas whose states are equal."""
-        self._sessions.write()
+        self._write_sessions()
         return self._meta().digest(self._layout)
 
     def apply(self, submission: Submission) -> Result | Refusal:
@@ -107,7 +124,7 @@ class Machine:
         The caller may add keys of its own, such as `applied_key`, and must write at once.
         It is empty if nothing changed.
         """
-        self._sessions.write()
+        self._write_sessions()
         if not self._changes:
             return {}
         changes = self._changes.take()
@@ -118,16 +135,32 @@ class Machine:
         """Return the state as it is now. All changes must have been taken and written."""
         assert not self._changes, "the engine does not hold the last changes yet"
         assert not self._sessions, "the engine does not hold the last changes yet"
+        assert not self._repeats, "the engine does not hold the last changes yet"
         return View(self._engine.snapshot(), self._layout, self._meta())
 
     def _perform(self, body: bytes) -> Result:
-        # Here, between the order of nodes and the operation, is the place of clients' own
-        # sessions: they will say of a body whether it was performed before.
+        """Execute a request, unless its identity says that this was done before."""
         try:
-            operation = decode_operation(body)
+            identity, encoded = split_request(body)
+            operation = decode_operation(encoded)
         except CommandError:
             return Result("invalid", None, self._keyspace.revision)
-        return self._keyspace.execute(operation)
+        if identity is None:
+            return self._keyspace.execute(operation)
+
+        fingerprint = fingerprint_of(encoded)
+        known = self._repeats.recall(identity, fingerprint)
+        if isinstance(known, Result):
+            return known
+        if known is not None:
+            return Result(known, None, self._keyspace.revision)
+        result = self._keyspace.execute(operation)
+        self._repeats.keep(identity, fingerprint, result)
+        return result
+
+    def _write_sessions(self) -> None:
+        self._sessions.write()
+        self._repeats.write()
 
     def _meta(self) -> Meta:
         return Meta(self._keyspace.count, self._keyspace.revision, self._changes.total)

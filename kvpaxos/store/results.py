@@ -9,12 +9,19 @@ from typing import Final, Literal, TypeAlias
 
 from kvpaxos.errors import StateDamaged
 
-Outcome: TypeAlias = Literal["ok", "exists", "missing", "differs", "too_large", "invalid"]
+Outcome: TypeAlias = Literal[
+    "ok", "exists", "missing", "differs", "too_large", "invalid", "stale", "reused"
+]
 """What came of an operation.
 
-``ok``: it changed the state. All others changed nothing: ``exists``: the key should not have been
-there; ``missing``: it should; ``differs``: it holds something else than expected; ``too_large``:
-the key, or the value that would come of it, is over its limit; ``invalid``: this is no operation.
+``ok``: a write changed the state, a read found what it was after. All others changed nothing:
+``exists``: the key should not have been there; ``missing``: it should; ``differs``: it holds
+something else than expected; ``too_large``: the key, or the value that would come of it, is over
+its limit; ``invalid``: this is no operation.
+
+Two are for requests with an identity, and say that this one was not carried out now: ``stale``:
+its client has used a greater opid since, so whether this one was carried out earlier is not known
+any more; ``reused``: another request has the same identity.
 """
 
 
@@ -23,7 +30,8 @@ class Result:
     """What an executed command says to its client.
 
     :ivar value: after an update or a deletion the old value; after an append the new one; after
-        a failed comparison the current one, if there is one; else None.
+        a failed comparison the current one, if there is one; after a read what was found, a
+        number in decimal digits; else None.
     :ivar revision: the state's revision once the command was executed.
     """
 
@@ -47,6 +55,8 @@ _OUTCOMES: Final[tuple[Outcome, ...]] = (
     "differs",
     "too_large",
     "invalid",
+    "stale",
+    "reused",
 )
 """The place of an outcome here is its number in records: new ones go to the end."""
 

@@ -12,7 +12,7 @@ import pytest
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.engine.rocks import RocksEngine
 from kvpaxos.store.machine import Machine
-from test.engine.writer import APPLIED, GROUP, batch
+from test.engine.writer import APPLIED, GROUP, LIMITS, batch
 
 ROOT = Path(__file__).parents[2]
 KILLS = 3
@@ -35,7 +35,7 @@ def write_until_killed(directory: Path, seed: int, flushes: int) -> int:
 def state_after(seed: int, number: int) -> Machine:
     """Return a machine that has executed the first ``number`` batches."""
     engine = MemoryEngine()
-    machine = Machine(engine, GROUP)
+    machine = Machine(engine, GROUP, identity_limits=LIMITS)
     for one in range(1, number + 1):
         for submission in batch(seed, one):
             machine.apply(submission)
@@ -58,9 +58,10 @@ def test_a_killed_writer_leaves_a_whole_prefix_with_all_that_was_flushed(
         assert applied > reached
         reached = applied
 
-        machine = Machine(engine, GROUP)
+        machine = Machine(engine, GROUP, identity_limits=LIMITS)
         expected = state_after(seed, applied)
         assert (machine.count, machine.revision) == (expected.count, expected.revision)
+        assert machine.remembered == expected.remembered
         view = machine.view()
         assert view.recompute_digest() == machine.digest == expected.digest
         engine.close()

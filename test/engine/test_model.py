@@ -27,15 +27,19 @@ from kvpaxos.engine.rocks import MEMORY_BYTES_MIN, RocksEngine
 from kvpaxos.store.commands import (
     Append,
     CompareAndSet,
+    Count,
     Delete,
+    Get,
     Insert,
     Operation,
     Set,
     Update,
-    encode_operation,
+    Write,
 )
 from kvpaxos.store.entry import Entry
+from kvpaxos.store.limits import IdentityLimits
 from kvpaxos.store.machine import Machine, Submission
+from kvpaxos.store.requests import Identity, Named, Numbered, encode_request
 from kvpaxos.store.results import Outcome, Refusal, Result
 from kvpaxos.store.view import View
 
@@ -43,6 +47,13 @@ GROUP = 3
 VALUE_BYTES_MAX = 8
 NODES = ["n01", "n02"]
 KEYS = [b"", b"a", b"a\0", b"b", b"\xff"]
+# An answer has 11 bytes without its value, so that either bound is the narrower one at times.
+LIMITS = IdentityLimits(
+    client_sessions_max=3,
+    client_sessions_bytes_max=45,
+    request_ids_max=4,
+    request_ids_bytes_max=60,
+)
 
 keys = st.sampled_from(KEYS)
 values = st.sampled_from([b"", b"1", b"12345", b"123456789"])
@@ -53,7 +64,30 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Set, keys, values),
     st.builds(Append, keys, values),
     st.builds(CompareAndSet, keys, st.none() | values, values),
+    st.builds(Get, keys),
+    st.just(Count()),
 )
+identities: st.SearchStrategy[Identity | None] = st.one_of(
+    st.none(),
+    st.builds(Numbered, st.sampled_from([b"", b"a", b"b", b"c"]), st.integers(0, 3)),
+    st.builds(Named, st.sampled_from([b"", b"1", b"2", b"3", b"4"])),
+)
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a client asks for; None is an operation that came out damaged."""
+
+    operation: Operation | None
+    identity: Identity | None
+
+    def encode(self) -> bytes:
+        if self.operation is None:
+            return encode_request(Delete(b"key"), self.identity)[:-1]
+        return encode_request(self.operation, self.identity)
+
+
+requests = st.builds(Request, st.none() | operations, identities)
 
 
 @dataclass
@@ -65,15 +99,47 @@ class NodeModel:
 
 
 @dataclass
+class Remembered:
+    """The answers under names, the least recently used first."""
+
+    count_max: int
+    bytes_max: int
+    answers: dict[bytes, tuple[int, Operation, Result]] = field(default_factory=dict)
+
+    @property
+    def size(self) -> int:
+        return sum(
+            len(name) + 11 + len(result.value or b"")
+            for name, (_, _, result) in self.answers.items()
+        )
+
+    def use(self, name: bytes, number: int, operation: Operation, result: Result) -> None:
+        self.answers.pop(name, None)
+        self.answers[name] = (number, operation, result)
+        while len(self.answers) > 1 and (
+            len(self.answers) > self.count_max or self.size > self.bytes_max
+        ):
+            del self.answers[next(iter(self.answers))]
+
+
+@dataclass
 class Model:
     """What a machine should do, said as plainly as possible and with no regard to cost."""
 
     entries: dict[bytes, Entry] = field(default_factory=dict)
     nodes: dict[str, NodeModel] = field(default_factory=dict)
     revision: int = 0
+    sessions: Remembered = field(
+        default_factory=lambda: Remembered(
+            LIMITS.client_sessions_max, LIMITS.client_sessions_bytes_max
+        )
+    )
+    request_ids: Remembered = field(
+        default_factory=lambda: Remembered(LIMITS.request_ids_max, LIMITS.request_ids_bytes_max)
+    )
 
     def apply(
-        self, node: str, life: int, sequence: int, settled: int, operation: Operation | None
+        self, node: str, life: int, sequence: int, settled: int, request: Request
     ) -> Result | Refusal:
         one = self.nodes.setdefault(node, NodeModel())
         if life < one.life:
@@ -86,12 +152,49 @@ class Model:
         if sequence != one.passed + 1:
             return Refusal.GAP if sequence > one.passed else Refusal.DUPLICATE
         one.passed = sequence
-        one.answers[sequence] = self.execute(operation)
+        one.answers[sequence] = self.perform(request)
         return one.answers[sequence]
 
-    def execute(self, operation: Operation | None) -> Result:
+    def perform(self, request: Request) -> Result:
+        operation = request.operation
         if operation is None:
             return Result("invalid", None, self.revision)
+        match request.identity:
+            case Numbered(client, opid):
+                return self.once(self.sessions, client, opid, operation)
+            case Named(requestid):
+                return self.once(self.request_ids, requestid, 0, operation)
+            case None:
+                return self.execute(operation)
+
+    def once(
+        self, remembered: Remembered, name: bytes, number: int, operation: Operation
+    ) -> Result:
+        newest, asked, answer = remembered.answers.get(name, (-1, None, None))
+        if number > newest:
+            result = self.execute(operation)
+            remembered.use(name, number, operation, result)
+            return result
+        assert asked is not None
+        assert answer is not None
+        remembered.use(name, newest, asked, answer)
+        if number < newest:
+            return Result("stale", None, self.revision)
+        return answer if operation == asked else Result("reused", None, self.revision)
+
+    def execute(self, operation: Operation) -> Result:
+        match operation:
+            case Count():
+                return Result("ok", str(len(self.entries)).encode(), self.revision)
+            case Get(key):
+                found = self.entries.get(key)
+                if found is None:
+                    return Result("missing", None, self.revision)
+                return Result("ok", found.value, self.revision)
+            case _:
+                return self.write(operation)
+
+    def write(self, operation: Write) -> Result:
         entry = self.entries.get(operation.key)
         current = None if entry is None else entry.value
         if isinstance(operation, Append):
@@ -112,7 +215,7 @@ class Model:
                 shown = written
         return Result(outcome, shown, self.revision)
 
-    def outcome(self, operation: Operation, current: bytes | None) -> tuple[Outcome, bytes | None]:
+    def outcome(self, operation: Write, current: bytes | None) -> tuple[Outcome, bytes | None]:
         if isinstance(operation, Insert):
             return ("ok" if current is None else "exists"), None
         if isinstance(operation, Update | Delete):
@@ -138,6 +241,7 @@ class Machines(RuleBasedStateMachine):
         self.seen: list[tuple[bytes, Entry]] = []
         self.life = 1
         self.executed: list[Submission] = []
+        self.asked: list[Request] = []
 
     @override
     def teardown(self) -> None:
@@ -145,39 +249,43 @@ class Machines(RuleBasedStateMachine):
         shutil.rmtree(self.directory)
 
     def machine(self, engine: MemoryEngine | RocksEngine) -> Machine:
-        return Machine(engine, GROUP, value_bytes_max=VALUE_BYTES_MAX)
+        return Machine(engine, GROUP, value_bytes_max=VALUE_BYTES_MAX, identity_limits=LIMITS)
 
     def open_rocks(self) -> None:
         self.rocks_engine = RocksEngine(self.directory, memory_bytes=MEMORY_BYTES_MIN)
         self.rocks = self.machine(self.rocks_engine)
 
-    @rule(node=st.sampled_from(NODES), operation=st.none() | operations, waiting=st.integers(0, 3))
-    def execute(self, node: str, operation: Operation | None, waiting: int) -> None:
+    @rule(node=st.sampled_from(NODES), request=requests, waiting=st.integers(0, 3))
+    def execute(self, node: str, request: Request, waiting: int) -> None:
         known = self.model.nodes.get(node, NodeModel())
         passed = known.passed if known.life == self.life else 0
-        self.submit(node, self.life, passed + 1, max(0, passed - waiting), operation)
+        self.submit(node, self.life, passed + 1, max(0, passed - waiting), request)
 
     @rule(
         node=st.sampled_from(NODES),
         ago=st.integers(0, 1),
         sequence=st.integers(-1, 8),
         settled=st.integers(0, 8),
-        operation=operations,
+        request=requests,
     )
-    def disorder(
-        self, node: str, ago: int, sequence: int, settled: int, operation: Operation
-    ) -> None:
-        self.submit(node, self.life - ago, sequence, settled, operation)
+    def disorder(self, node: str, ago: int, sequence: int, settled: int, request: Request) -> None:
+        self.submit(node, self.life - ago, sequence, settled, request)
+
+    @precondition(lambda self: self.asked)
+    @rule(node=st.sampled_from(NODES), data=st.data())
+    def ask_again(self, node: str, data: st.DataObject) -> None:
+        """Ask by any node what a client has asked before."""
+        self.execute(node, data.draw(st.sampled_from(self.asked)), 0)
 
     @rule()
     def begin_new_life(self) -> None:
         self.life += 1
 
-    def submit(
-        self, node: str, life: int, sequence: int, settled: int, operation: Operation | None
-    ) -> None:
-        body = b"garbage" if operation is None else encode_operation(operation)
-        expected = self.model.apply(node, life, sequence, settled, operation)
+    def submit(self, node: str, life: int, sequence: int, settled: int, request: Request) -> None:
+        if request.identity is not None:
+            self.asked.append(request)
+        body = request.encode()
+        expected = self.model.apply(node, life, sequence, settled, request)
         submission = (node, life, sequence, settled, body)
         if isinstance(expected, Result):
             self.executed.append(submission)
@@ -256,10 +364,14 @@ class Machines(RuleBasedStateMachine):
                 for sequence in range(10):
                     kept = one.answers.get(sequence)
                     assert machine.answer(node, one.life, sequence) == kept
+            assert machine.remembered == {
+                "client_sessions": len(self.model.sessions.answers),
+                "client_sessions_bytes": self.model.sessions.size,
+                "request_ids": len(self.model.request_ids.answers),
+                "request_ids_bytes": self.model.request_ids.size,
+            }
         assert self.memory.digest == self.rocks.digest
 
 
-Machines.TestCase.settings = settings(
-    max_examples=40, stateful_step_count=30, deadline=None, database=None
-)
+Machines.TestCase.settings = settings(max_examples=50, stateful_step_count=40, database=None)
 TestMachines = Machines.TestCase

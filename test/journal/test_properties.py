@@ -12,6 +12,7 @@ from hypothesis.stateful import (
     rule,
 )
 
+from kvpaxos.journal.format import Digest
 from kvpaxos.journal.state import JournalState
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Batch, Command, Vote
@@ -50,6 +51,8 @@ class Journals(RuleBasedStateMachine):
         self.records: list[tuple[int, Record]] = []
         self.model = JournalState()
         self.synced = 0
+        self.shown = 0
+        self.heads: list[Digest] = []
         self.sizes: dict[tuple[int, int], int] = {}
         self.forgotten: dict[int, int] = {}
 
@@ -57,10 +60,12 @@ class Journals(RuleBasedStateMachine):
     def open(self) -> None:
         self.journal = open_journal(self.disk)
         self.reader = self.journal.reader()
+        self.heads = [self.journal.head_hash]
 
     def add(self, group: int, record: Record) -> None:
         self.journal.append(group, [record])
         self.records.append((group, record))
+        self.heads.append(self.journal.head_hash)
         self.model.apply(group, record)
 
     def slot(self, group: int, ahead: int) -> Slot:
@@ -134,7 +139,10 @@ class Journals(RuleBasedStateMachine):
         self.reader = self.journal.reader()
         recovered = self.journal.recovered
         assert self.synced <= recovered.record_count <= len(self.records)
+        # What was shown to others may not be taken back, or they would refuse this journal.
+        assert self.shown <= recovered.record_count
         del self.records[recovered.record_count :]
+        del self.heads[recovered.record_count + 1 :]
         self.synced = len(self.records)
         known = state_of(self.records)
         assert (recovered.forming, recovered.formed) == (known.forming, known.formed)
@@ -151,6 +159,13 @@ class Journals(RuleBasedStateMachine):
             expected.decided_through = group.decided_through
             expected.votes = dict(group.votes)
         self.model = known
+
+    @invariant()
+    def what_is_shown_is_of_one_moment(self) -> None:
+        records, head = self.journal.durable_head
+        assert self.shown <= records <= len(self.records)
+        assert head == self.heads[records]
+        self.shown = records
 
     @invariant()
     def what_is_decided_can_be_read(self) -> None:
@@ -178,6 +193,5 @@ TestJournals = Journals.TestCase
 TestJournals.settings = settings(
     max_examples=40,
     stateful_step_count=40,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow],
 )

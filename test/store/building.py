@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from kvpaxos.store.commands import Operation, encode_operation
+from kvpaxos.store.commands import Operation
 from kvpaxos.store.engine import Engine
 from kvpaxos.store.machine import Machine, Submission
+from kvpaxos.store.requests import Identity, encode_request
 from kvpaxos.store.results import Refusal, Result
 
 NODE = "n01"
@@ -22,10 +23,11 @@ class Caller:
         self._node = node
         self._sequence = 0
 
-    def __call__(self, operation: Operation) -> Result:
+    def __call__(self, operation: Operation, identity: Identity | None = None) -> Result:
         self._sequence += 1
+        body = encode_request(operation, identity)
         result = self._machine.apply(
-            submission(operation, self._sequence, node=self._node, settled=self._sequence - 1)
+            submission(body, self._sequence, node=self._node, settled=self._sequence - 1)
         )
         assert isinstance(result, Result)
         return result
@@ -39,7 +41,7 @@ def submission(
     life: int = LIFE,
     settled: int = 0,
 ) -> Submission:
-    body = operation if isinstance(operation, bytes) else encode_operation(operation)
+    body = operation if isinstance(operation, bytes) else encode_request(operation)
     return (node, life, sequence, settled, body)
 
 

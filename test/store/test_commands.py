@@ -10,7 +10,9 @@ from kvpaxos.errors import CommandError
 from kvpaxos.store.commands import (
     Append,
     CompareAndSet,
+    Count,
     Delete,
+    Get,
     Insert,
     Operation,
     Set,
@@ -34,12 +36,17 @@ BYTES = {
         CompareAndSet(b"key", b"", b"new"),
         b"\x07\0\0\0\x03key\0\0\0\x00new",
     ),
+    "get": (Get(b"key"), b"\x08\0\0\0\x03key"),
+    "count": (Count(), b"\x09\0\0\0\x00"),
 }
 
 GARBAGE = {
     "nothing": b"",
     "half a header": b"\x04\0\0",
-    "a tag that no operation has": b"\x08\0\0\0\x00",
+    "a tag that no operation has": b"\x0a\0\0\0\x00",
+    "bytes after a read": b"\x08\0\0\0\x03keyx",
+    "a count with a key": b"\x09\0\0\0\x03key",
+    "bytes after a count": b"\x09\0\0\0\x00x",
     "the tag zero": b"\x00\0\0\0\x00",
     "a key that is not there": b"\x04\0\0\0\x04key",
     "a key of absurd length": b"\x04\xff\xff\xff\xffkey",
@@ -56,6 +63,8 @@ operations: st.SearchStrategy[Operation] = st.one_of(
     st.builds(Set, keys, keys),
     st.builds(Append, keys, keys),
     st.builds(CompareAndSet, keys, st.none() | keys, keys),
+    st.builds(Get, keys),
+    st.just(Count()),
 )
 
 

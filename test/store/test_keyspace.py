@@ -11,9 +11,9 @@ from kvpaxos.store.commands import (
     CompareAndSet,
     Delete,
     Insert,
-    Operation,
     Set,
     Update,
+    Write,
 )
 from kvpaxos.store.keyspace import Verdict, judge
 from kvpaxos.store.limits import KEY_BYTES_MAX
@@ -35,7 +35,7 @@ TOO_LARGE = Verdict("too_large", None, None)
 @dataclass(frozen=True)
 class Case:
     rule: str
-    operation: Operation
+    operation: Write
     current: bytes | None
     verdict: Verdict
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import pytest
 
+from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.errors import StartError, StateDamaged
+from kvpaxos.store.commands import Set
 from kvpaxos.store.digest import record_digest
 from kvpaxos.store.entry import Entry, decode_entry, encode_entry
 from kvpaxos.store.layout import Layout, applied_key
 from kvpaxos.store.limits import GROUP_MAX
+from kvpaxos.store.machine import Machine
 from kvpaxos.store.meta import Meta, decode_meta
+from kvpaxos.store.requests import Numbered, encode_request
 from kvpaxos.store.results import Outcome, Result, decode_result, encode_result
 
 PLACE = b"place"
@@ -24,7 +28,16 @@ def test_an_entry_is_its_history_and_its_value() -> None:
 
 @pytest.mark.parametrize(
     ("outcome", "number"),
-    [("ok", 0), ("exists", 1), ("missing", 2), ("differs", 3), ("too_large", 4), ("invalid", 5)],
+    [
+        ("ok", 0),
+        ("exists", 1),
+        ("missing", 2),
+        ("differs", 3),
+        ("too_large", 4),
+        ("invalid", 5),
+        ("stale", 6),
+        ("reused", 7),
+    ],
 )
 def test_an_outcome_keeps_its_number(outcome: Outcome, number: int) -> None:
     record = bytes([1, number, 0]) + bytes.fromhex("0000000000000007")
@@ -36,6 +49,27 @@ def test_an_outcome_keeps_its_number(outcome: Outcome, number: int) -> None:
 def test_an_answer_tells_an_empty_value_from_none(value: bytes | None) -> None:
     result = Result("ok", value, 1)
     assert decode_result(PLACE, encode_result(result)) == result
+
+
+def test_a_request_is_remembered_with_its_use_number_fingerprint_and_answer() -> None:
+    machine = Machine(MemoryEngine(), 0)
+    places = Layout(0).client_sessions
+    body = encode_request(Set(b"key", b"value"), Numbered(b"you", 7))
+    machine.apply(("n01", 1, 1, 0, body))
+    body = encode_request(Set(b"key", b"value"), Numbered(b"me", 2**40))
+    machine.apply(("n01", 1, 2, 0, body))
+    changes = machine.take_changes()
+    # printf "\\4\\0\\0\\0\\3keyvalue" | b2sum -l 128
+    fingerprint = bytes.fromhex("339c4a3cf5c5eaf971c1b9c7476a6e82")
+    answer = bytes.fromhex("01 00 00 0000000000000002")
+    assert changes[places.answer(b"me")] == answer
+    digest = record_digest(places.answer(b"me"), answer).to_bytes(16, "big")
+    assert changes[places.record(b"me")] == (
+        bytes.fromhex("01 0000000000000002 0000010000000000")
+        + fingerprint
+        + bytes.fromhex("0000000b")
+        + digest
+    )
 
 
 def test_the_meta_record_is_format_count_revision_and_total() -> None:
@@ -63,7 +97,7 @@ def test_what_is_no_record_is_damage(record: bytes) -> None:
 
 def test_an_outcome_that_nobody_knows_is_damage() -> None:
     with pytest.raises(StateDamaged):
-        decode_result(PLACE, bytes([1, 6, 0]) + bytes(8))
+        decode_result(PLACE, bytes([1, 8, 0]) + bytes(8))
 
 
 def test_a_state_of_another_format_is_left_alone() -> None:
@@ -83,6 +117,10 @@ def test_keys_begin_with_their_group_and_kind() -> None:
     assert applied_key(258) == b"\0\0\1\2" + b"\x01"
     assert layout.session("n01") == b"\0\0\1\2" + b"\x10" + b"n01"
     assert layout.answer("n01", 3) == b"\0\0\1\2" + b"\x11" + b"n01" + b"\0\0\0\0\0\0\0\3"
+    assert layout.client_sessions.record(b"me") == b"\0\0\1\2" + b"\x12" + b"me"
+    assert layout.client_sessions.answer(b"me") == b"\0\0\1\2" + b"\x13" + b"me"
+    assert layout.request_ids.record(b"id") == b"\0\0\1\2" + b"\x14" + b"id"
+    assert layout.request_ids.answer(b"id") == b"\0\0\1\2" + b"\x15" + b"id"
     assert layout.user(b"key") == b"\0\0\1\2" + b"\xf0" + b"key"
 
 
@@ -91,6 +129,8 @@ def test_keys_tell_what_they_are_for() -> None:
     assert layout.user_of(layout.user(b"\0\xff")) == b"\0\xff"
     assert layout.node_of(layout.session("n01")) == "n01"
     assert layout.command_of(layout.answer("n01", 2**40)) == ("n01", 2**40)
+    for places in (layout.client_sessions, layout.request_ids):
+        assert places.name_of(places.record(b"\0\xff")) == b"\0\xff"
 
 
 @pytest.mark.parametrize("group", [0, 1, GROUP_MAX])
@@ -101,6 +141,10 @@ def test_ranges_hold_their_own_keys_and_no_others(group: int) -> None:
         "applied": applied_key(group),
         "session": layout.session("n\U0010ffff"),
         "answer": layout.answer("n01", 2**64 - 1),
+        "client": layout.client_sessions.record(b"\xff" * 9),
+        "client's answer": layout.client_sessions.answer(b""),
+        "request id": layout.request_ids.record(b""),
+        "its answer": layout.request_ids.answer(b"\xff" * 9),
         "user": layout.user(b"\xff" * 9),
     }
 
@@ -109,8 +153,10 @@ def test_ranges_hold_their_own_keys_and_no_others(group: int) -> None:
 
     assert inside(layout.sessions) == {"session"}
     assert inside(layout.answers) == {"answer"}
+    assert inside(layout.client_sessions.records) == {"client"}
+    assert inside(layout.request_ids.records) == {"request id"}
     assert inside(layout.users) == {"user"}
-    assert inside(layout.replicated) == {"session", "answer", "user"}
+    assert inside(layout.replicated) == keys.keys() - {"meta", "applied"}
 
 
 def test_groups_do_not_touch() -> None:
