@@ -5,6 +5,11 @@ They are divided by what the caller should do about them.
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal, TypeAlias
+
+Applied: TypeAlias = Literal["no", "unknown"]
+"""Whether a request that failed was carried out. A request that was has not failed."""
+
 
 class KvPaxosError(Exception):
     """Base of all kvpaxos errors."""
@@ -13,13 +18,19 @@ class KvPaxosError(Exception):
 class Unavailable(KvPaxosError):
     """The request was not carried out, and it is safe to send it again."""
 
+    applied: ClassVar[Applied] = "no"
+
 
 class OutcomeUnknown(KvPaxosError):
     """The request may or may not have been carried out."""
 
+    applied: ClassVar[Applied] = "unknown"
+
 
 class BadRequest(KvPaxosError):
     """The request makes no sense as it stands. It was not carried out; mend it first."""
+
+    applied: ClassVar[Applied] = "no"
 
 
 class TooLarge(BadRequest):
@@ -28,6 +39,50 @@ class TooLarge(BadRequest):
 
 class Forbidden(KvPaxosError):
     """The caller may not do this, or may not do it here. It was not carried out."""
+
+    applied: ClassVar[Applied] = "no"
+
+
+class ConditionFailed(KvPaxosError):
+    """What the key holds did not allow the request. It was not carried out.
+
+    :ivar key: the key.
+    :ivar current: what the key held instead, if the node told, or None.
+    """
+
+    applied: ClassVar[Applied] = "no"
+
+    def __init__(self, message: str, key: bytes, current: bytes | None = None) -> None:
+        super().__init__(message)
+        self.key = key
+        self.current = current
+
+
+class KeyExists(ConditionFailed):
+    """The key should not have been there."""
+
+
+class KeyMissing(ConditionFailed):
+    """The key should have been there."""
+
+
+class ValueDiffers(ConditionFailed):
+    """The key holds another value than was expected."""
+
+
+class DumpBroken(KvPaxosError):
+    """A dump ended before its last pair. What came of it is a beginning, and not the whole.
+
+    :ivar after: the last key that came, or None if none did.
+    """
+
+    def __init__(self, message: str, after: bytes | None) -> None:
+        super().__init__(message)
+        self.after = after
+
+
+class WrongThread(KvPaxosError):
+    """A blocking call was made where it would wait for ever. Nothing was sent."""
 
 
 class CommandError(KvPaxosError):

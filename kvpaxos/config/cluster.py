@@ -32,7 +32,7 @@ LOOPBACK: Final = "127.0.0.1"
 DATA_DIRECTORY: Final = "data"
 """Below it each node keeps its own directory, unless settings say otherwise."""
 
-REPLY_DIALECTS: Final = ("seed",)
+REPLY_DIALECTS: Final = ("seed", "handout", "plain")
 """The shapes of HTTP replies that can be chosen."""
 
 
@@ -100,6 +100,13 @@ class NodeConfig:
                 return f"http://{endpoints.url_host(named)}:{port}"
             case _:
                 raise ConfigError(f"{self.node} serves HTTP at {self.http}, which has no URL.")
+
+    @property
+    def hosts(self) -> frozenset[str]:
+        """The host names and addresses by which the settings call the node."""
+        served = endpoints.endpoint(self.http)
+        own = served.host if isinstance(served, Tcp) else None
+        return frozenset(filter(None, (own, endpoints.dialed_host(self.dial))))
 
 
 @dataclass(frozen=True, slots=True)

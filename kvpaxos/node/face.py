@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict
 from hashlib import blake2b
-from typing import Final, Protocol
+from typing import Final, NoReturn, Protocol
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.python.failure import Failure
 
-from kvpaxos.errors import CommandError, DiskError, StateDamaged, Unavailable
-from kvpaxos.node.http.store import Described, LinkChange, Receipt, Written
+from kvpaxos.errors import CommandError, DiskError, JournalDamaged, StateDamaged, Unavailable
+from kvpaxos.node.http.replies import text
+from kvpaxos.node.http.store import (
+    Described,
+    JournalPage,
+    LinkChange,
+    ReadKind,
+    Receipt,
+    Written,
+)
 from kvpaxos.node.requests import REQUEST_BYTES_MAX, REQUESTS_MAX, Executed, Readable, Requests
 from kvpaxos.node.state import State
-from kvpaxos.paxos.ballot import Slot
+from kvpaxos.paxos.ballot import NO_SLOT, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.messages import Command
-from kvpaxos.store.commands import Operation, decode_operation, encode_operation
+from kvpaxos.store.commands import Operation
 from kvpaxos.store.entry import Entry
+from kvpaxos.store.limits import IDENTIFIER_BYTES_MAX, OPID_MAX, IdentityLimits
+from kvpaxos.store.requests import Identity, decode_request, encode_request
 from kvpaxos.store.view import View
 
 READ_FRESH_S: Final = 3.0
 """A node is ready if it has finished a linearizable read within so many seconds."""
+
+JOURNAL_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""How much of the journal one request may ask to see, though one slot always fits."""
 
 
 class Insides(Protocol):
@@ -58,7 +71,7 @@ class Insides(Protocol):
         ...
 
     def decided(self, from_slot: Slot, limit: int) -> Deferred[list[Decision]]:
-        """Read decided slots back from the journal."""
+        """Read decided slots back from the journal: at most ``limit``, fewer if they are long."""
         ...
 
     def shutdown(self) -> None:
@@ -104,15 +117,16 @@ class Face:
         self._monotonic = monotonic
         self._read_at = float("-inf")
 
-    def write(self, operation: Operation, *, timeout_s: float) -> Deferred[Written]:
+    def write(
+        self, operation: Operation, identity: Identity | None, *, timeout_s: float
+    ) -> Deferred[Written]:
         """Carry out ``operation``, exactly once, through whoever leads."""
         self._check()
 
         def executed(outcome: Executed) -> Written:
-            receipt = Receipt(outcome.slot, self._insides.leader(), "logged")
-            return Written(outcome.result, receipt)
+            return Written(outcome.result, self._receipt("logged", outcome.slot))
 
-        writing = self._requests.write(encode_operation(operation), timeout_s)
+        writing = self._requests.write(encode_request(operation, identity), timeout_s)
         return writing.addCallback(executed)
 
     def read(self, *, stale: bool, timeout_s: float) -> Deferred[Receipt]:
@@ -121,14 +135,18 @@ class Face:
         :raises Unavailable: the node cannot serve; once it has halted, not even stale reads.
         """
         if stale and not self._insides.halted():
-            return succeed(Receipt(self._state.applied, self._insides.leader(), "stale"))
+            return succeed(self.receipt())
         self._check()
 
         def readable(outcome: Readable) -> Receipt:
             self._read_at = self._monotonic()
-            return Receipt(outcome.slot, self._insides.leader(), outcome.how)
+            return self._receipt(outcome.how, outcome.slot)
 
         return self._requests.read(timeout_s).addCallback(readable)
+
+    def receipt(self) -> Receipt:
+        """Return what an answer rests on for which nobody was asked: it is ``stale``."""
+        return self._receipt("stale", self._state.applied)
 
     def get(self, key: bytes) -> Entry | None:
         """Return what ``key`` holds, or None.
@@ -154,6 +172,7 @@ class Face:
             "keys": machine.count,
             "revision": machine.revision,
             "digest": f"{machine.digest:032x}",
+            **machine.remembered,
             **self._state.engine.sizes(),
         }
         trouble = self.ready()
@@ -172,6 +191,10 @@ class Face:
             **self._insides.limits(),
             "requests_max": REQUESTS_MAX,
             "request_bytes_max": REQUEST_BYTES_MAX,
+            "journal_page_bytes_max": JOURNAL_PAGE_BYTES_MAX,
+            "identifier_bytes_max": IDENTIFIER_BYTES_MAX,
+            "opid_max": OPID_MAX,
+            **asdict(IdentityLimits()),
         }
 
     def ready(self) -> str | None:
@@ -193,13 +216,23 @@ class Face:
         """Switch this node's ends of some links, and describe all links."""
         return self._insides.set_link(change)
 
-    def journal(self, from_slot: int, limit: int) -> Deferred[Sequence[Described]]:
-        """Fire with the decided slots from ``from_slot`` on, at most ``limit`` of them."""
+    def journal(self, from_slot: int, limit: int) -> Deferred[JournalPage]:
+        """Fire with the decided slots from ``from_slot`` on, at most ``limit`` of them.
 
-        def described(decisions: list[Decision]) -> Sequence[Described]:
-            return [_describe(decision) for decision in decisions[:limit]]
+        :raises JournalDamaged: the node stops, since it cannot tell what else is damaged.
+        :raises DiskError: likewise.
+        """
 
-        return self._insides.decided(Slot(from_slot), limit).addCallback(described)
+        def described(decisions: list[Decision]) -> JournalPage:
+            following = decisions[-1].slot + 1 if decisions else NO_SLOT
+            more = NO_SLOT < following <= self._state.applied
+            return JournalPage(list(map(describe_decision, decisions)), following if more else None)
+
+        def failed(failure: Failure) -> NoReturn:
+            with self._halting():
+                failure.raiseException()
+
+        return self._insides.decided(Slot(from_slot), limit).addCallbacks(described, failed)
 
     def shutdown(self) -> None:
         """Hand leadership over and stop the node. A second call changes nothing."""
@@ -207,12 +240,17 @@ class Face:
 
     @contextmanager
     def _halting(self) -> Iterator[None]:
-        """Stop the node if the state turns out to be damaged: who knows what else is."""
+        """Stop the node if its disk turns out to be damaged: who knows what else is."""
         try:
             yield
-        except (DiskError, StateDamaged) as error:
+        except (DiskError, JournalDamaged, StateDamaged) as error:
             self._insides.halt(error)
             raise
+
+    def _receipt(self, read: ReadKind, slot: Slot) -> Receipt:
+        # A node that has stopped hears nothing: what it knew is of the past.
+        leader = "" if self._insides.halted() else self._insides.leader()
+        return Receipt(slot, leader, read)
 
     def _check(self) -> None:
         trouble = self._insides.trouble()
@@ -220,7 +258,8 @@ class Face:
             raise Unavailable(trouble)
 
 
-def _describe(decision: Decision) -> Described:
+def describe_decision(decision: Decision) -> Described:
+    """Return a decided slot as JSON can tell it, equal on all nodes but for the ballot."""
     digest = blake2b(digest_size=16)
     for command in decision.batch:
         digest.update(command.body)
@@ -240,19 +279,11 @@ def _describe_command(command: Command) -> Described:
         "sequence": command.sequence,
     }
     try:
-        operation = decode_operation(command.body)
+        operation, identity = decode_request(command.body)
     except CommandError as error:
         return {**described, "operation": None, "error": str(error)}
     described["operation"] = type(operation).__name__.lower()
-    for name, value in asdict(operation).items():
-        described.update(_text(name, value))
+    parts = asdict(operation) if identity is None else {**asdict(identity), **asdict(operation)}
+    for name, value in parts.items():
+        described.update({name: value} if isinstance(value, int) else text(name, value))
     return described
-
-
-def _text(name: str, value: bytes | None) -> Described:
-    if value is None:
-        return {name: None}
-    try:
-        return {name: value.decode()}
-    except UnicodeDecodeError:
-        return {name: None, f"{name}_base64": b2a_base64(value, newline=False).decode()}

@@ -105,7 +105,7 @@ class Requests:
             reason = f"no quorum decided it in time{self._whose()}"
             self._take(expired.request).errback(OutcomeUnknown(reason))
         else:
-            reason = "no leader was found in time, so it was never sent"
+            reason = f"it was not sent in time{self._why_not()}"
             self._take(expired.request).errback(Unavailable(reason))
 
     def refuse(self, why: str) -> Deferred[None]:
@@ -144,3 +144,10 @@ class Requests:
     def _whose(self) -> str:
         leader = self._leader()
         return f" (leader: {leader})" if leader else " (no leader is known)"
+
+    def _why_not(self) -> str:
+        # A leader there may have been all along: it is the crowd, then.
+        leader = self._leader()
+        if not leader:
+            return " (no leader is known)"
+        return f" (leader: {leader}; {len(self)} requests waited here)"

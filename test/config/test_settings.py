@@ -101,6 +101,22 @@ def test_an_ipv6_address_is_escaped_in_endpoints_and_bracketed_in_urls() -> None
     assert read({"n01": "0:0:0:0:0:0:0:1", "port": "8801"}).node("n01").url == node.url
 
 
+def test_the_hosts_of_a_node_are_where_it_serves_and_where_it_is_dialed() -> None:
+    [named] = read({"n01": "DB1.example", "port": "8801"}).nodes
+    assert named.hosts == {"db1.example"}
+    everywhere = {"http": "tcp:8801", "peer": "tcp:7701", "dial": "tcp:host=db1.example:port=7701"}
+    assert read({"nodes": {"n01": everywhere}}).node("n01").hosts == {"db1.example"}
+    nowhere = {"http": "unix:run/http.sock", "peer": "unix:run/n01.sock"}
+    assert read({"nodes": {"n01": nowhere}}).node("n01").hosts == frozenset()
+
+
+@pytest.mark.parametrize("replies", ["seed", "handout", "plain"])
+def test_the_dialect_of_replies_can_be_chosen_in_each_form(replies: str) -> None:
+    flat = read({"n01": "127.0.0.1", "port": "8801", "replies": replies})
+    assert flat.options.replies == replies
+    assert parse("s.conf", render(flat).encode()).options == flat.options
+
+
 def test_options_may_stand_beside_the_nodes() -> None:
     cluster = read(
         {"n01": "127.0.0.1", "port": "8801", "allow_partitions": "yes", "data": "/var/lib/kv"}
@@ -325,7 +341,7 @@ BAD_TABLES: list[tuple[str, Table, str]] = [
     (
         "a dialect that is none",
         {"n01": "127.0.0.1", "port": "8801", "replies": "klingon"},
-        '"replies" is "klingon"; make it "seed".',
+        '"replies" is "klingon"; make it "seed", "handout" or "plain".',
     ),
     ("nodes that are no table", {"nodes": ["n01"]}, "\"nodes\" is ['n01']; make it a table: {…}."),
     ("no node in the full form", {"nodes": {}}, '"nodes" names no node; begin with "n01": {…}.'),

@@ -21,7 +21,8 @@ class Desk:
 
     def __init__(self) -> None:
         self.posted: list[Event] = []
-        self.requests = Requests(self.posted.append, lambda: 100.0, lambda: "n02")
+        self.leads = "n02"
+        self.requests = Requests(self.posted.append, lambda: 100.0, lambda: self.leads)
         self.ends: list[object] = []
 
     def write(self, body: bytes = b"body") -> int:
@@ -40,6 +41,9 @@ class Desk:
         [(number, deadline)] = event.reads
         assert deadline == 105.0
         return number
+
+    def said(self) -> list[str]:
+        return [end.getErrorMessage() for end in self.ends if isinstance(end, Failure)]
 
     def failures(self) -> list[type | None]:
         return [end.type for end in self.ends if isinstance(end, Failure)]
@@ -64,6 +68,30 @@ def test_a_write_that_was_sent_ends_unknown_and_others_not_applied(desk: Desk) -
     for number, was_sent in ((sent, True), (unsent, False), (read, False)):
         desk.requests.expired(Expired(number, was_sent))
     assert desk.failures() == [OutcomeUnknown, Unavailable, Unavailable]
+
+
+def test_a_write_that_was_never_sent_names_the_leader_if_there_is_one(desk: Desk) -> None:
+    first, second = desk.write(), desk.write()
+    desk.requests.expired(Expired(second, sent=False))
+    desk.leads = ""
+    desk.requests.expired(Expired(first, sent=False))
+
+    assert desk.said() == [
+        "it was not sent in time (leader: n02; 2 requests waited here)",
+        "it was not sent in time (no leader is known)",
+    ]
+
+
+def test_what_was_asked_of_others_in_vain_names_the_leader_if_there_is_one(desk: Desk) -> None:
+    read, write = desk.read(), desk.write()
+    desk.requests.expired(Expired(read, sent=False))
+    desk.leads = ""
+    desk.requests.expired(Expired(write, sent=True))
+
+    assert desk.said() == [
+        "no quorum confirmed in time that this node is up to date (leader: n02)",
+        "no quorum decided it in time (no leader is known)",
+    ]
 
 
 def test_closing_ends_writes_unknown_and_reads_not_done(desk: Desk) -> None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from io import BytesIO
-from typing import Final
 from urllib.parse import unquote_to_bytes
 
 from twisted.internet import tcp
@@ -20,19 +19,24 @@ from twisted.internet.protocol import connectionDone
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from twisted.web import server
-from twisted.web.http import OK, RESPONSES, HTTPChannel
+from twisted.web.http import NO_CONTENT, HTTPChannel
 from typing_extensions import override
 from werkzeug.exceptions import NotFound
 
 from kvpaxos.errors import BadRequest, TooLarge, Unavailable
-from kvpaxos.node.http.failures import Refusal, refusal
+from kvpaxos.node.http.dialects import VERBS
+from kvpaxos.node.http.failures import refusal
 from kvpaxos.node.http.ledger import Ledger
 from kvpaxos.node.http.limits import HttpLimits
-from kvpaxos.node.http.replies import Replies
+from kvpaxos.node.http.replies import (
+    Headers,
+    Replies,
+    Reply,
+    body_headers,
+    last_reply,
+    receipt_headers,
+)
 from kvpaxos.node.http.store import Receipt
-
-JSON: Final = [b"application/json"]
-NO_STORE: Final = [b"no-store"]
 
 
 class Request(server.Request):
@@ -124,34 +128,35 @@ class Request(server.Request):
         """Return what follows the first question mark of the address."""
         return self.uri.partition(b"?")[2]
 
-    def sign(self, receipt: Receipt) -> None:
-        """Set the headers that say what the reply rests on."""
-        headers = self.responseHeaders
-        headers.setRawHeaders(b"X-Kvpaxos-Slot", [b"%d" % receipt.slot])
-        headers.setRawHeaders(b"X-Kvpaxos-Leader", [receipt.leader.encode()])
-        headers.setRawHeaders(b"X-Kvpaxos-Read", [receipt.read.encode()])
+    def begin(self, receipt: Receipt | None = None) -> None:
+        """Set the headers of a reply whose length is not known yet.
 
-    def begin(self) -> None:
-        """Set the headers of a reply whose length is not known yet."""
-        self.responseHeaders.setRawHeaders(b"Content-Type", JSON)
-        self.responseHeaders.setRawHeaders(b"Cache-Control", NO_STORE)
+        :param receipt: what it rests on, if that is more than what this node knows by itself.
+        """
+        self._set(body_headers(receipt or self.channel.receipt()))
 
-    def reply(self, body: bytes, *, status: int = OK) -> bytes:
-        """Set the headers of a reply with ``body``, and return it."""
-        self.setResponseCode(status)
-        self.begin()
-        self.responseHeaders.setRawHeaders(b"Content-Length", [b"%d" % len(body)])
-        return body
+    def reply(self, reply: Reply, receipt: Receipt | None = None) -> bytes:
+        """Set the status and all headers of ``reply``, and return its body."""
+        self.setResponseCode(reply.status)
+        self.begin(receipt)
+        self._set(((b"Content-Length", b"%d" % len(reply.body)),))
+        return reply.body
 
-    def fail(self, failure: Failure) -> bytes:
-        """Set all headers of the reply that ``failure`` leads to, and return its body."""
+    def reply_empty(self, headers: Headers) -> bytes:
+        """Set the headers of a reply without a body, ``headers`` among them."""
+        self.setResponseCode(NO_CONTENT)
+        self._set(headers)
+        self._set(receipt_headers(self.channel.receipt()))
+        return b""
+
+    def fail(self, failure: Failure, receipt: Receipt | None = None) -> bytes:
+        """Set the status and all headers that ``failure`` leads to, and return the body."""
         assert failure.value is not None
-        refused = refusal(failure.value, self.channel.replies)
+        refused = refusal(failure.value, self.channel.replies, VERBS.get(self.path))
         if refused.unexpected:
             self._log.failure("while answering {path}", failure=failure, path=self.path)
-        for name, value in refused.headers:
-            self.responseHeaders.setRawHeaders(name, [value])
-        return self.reply(refused.body, status=refused.status)
+        self._set(refused.headers)
+        return self.reply(refused.reply, receipt)
 
     def answer(self, body: bytes) -> None:
         """Send a whole reply."""
@@ -162,6 +167,10 @@ class Request(server.Request):
         """Close the connection after the reply, and call ``last`` when it is closed."""
         self.responseHeaders.setRawHeaders(b"Connection", [b"close"])
         self.channel.leave_then(last)
+
+    def _set(self, headers: Headers) -> None:
+        for name, value in headers:
+            self.responseHeaders.setRawHeaders(name, [value])
 
     def _refuse_body(self) -> None:
         # Before twisted.web looks at this header and asks for the body.
@@ -186,6 +195,7 @@ class Channel(HTTPChannel):
     :ivar ledger: what the connections of the site hold together.
     :ivar limits: the bounds.
     :ivar replies: how replies are spelled.
+    :ivar receipt: what a reply rests on that asked nobody.
     :ivar refused: whether the rest of what the client sends is thrown away.
     :ivar clogged: whether the client leaves too much of the last reply unread.
     """
@@ -193,11 +203,18 @@ class Channel(HTTPChannel):
     requests: list[Request]
     transport: tcp.Server
 
-    def __init__(self, ledger: Ledger, limits: HttpLimits, replies: Replies) -> None:
+    def __init__(
+        self,
+        ledger: Ledger,
+        limits: HttpLimits,
+        replies: Replies,
+        receipt: Callable[[], Receipt],
+    ) -> None:
         super().__init__()
         self.ledger = ledger
         self.limits = limits
         self.replies = replies
+        self.receipt = receipt
         self.refused = False
         self.clogged = False
         self.MAX_LENGTH = self.totalHeadersSize = limits.head_bytes_max
@@ -346,7 +363,9 @@ class Channel(HTTPChannel):
         if self.refused:
             return
         self.refused = True
-        self.transport.write(_raw_reply(refusal(error, self.replies)))
+        refused = refusal(error, self.replies, None)
+        headers = (*refused.headers, *body_headers(self.receipt()))
+        self.transport.write(last_reply(refused.reply, headers))
         # A connection that is closed while its client still sends is reset,
         # and the client may never see the reply. So its bytes are thrown
         # away for a while before the end.
@@ -365,18 +384,3 @@ def _is_readable(path: bytes) -> bool:
     except UnicodeDecodeError:
         return False
     return path != b"*"
-
-
-def _raw_reply(refused: Refusal) -> bytes:
-    headers = (
-        *refused.headers,
-        (b"Content-Type", JSON[0]),
-        (b"Cache-Control", NO_STORE[0]),
-        (b"Content-Length", b"%d" % len(refused.body)),
-        (b"Connection", b"close"),
-    )
-    lines = [
-        b"HTTP/1.1 %d %s" % (refused.status, RESPONSES[refused.status]),
-        *(b"%s: %s" % header for header in headers),
-    ]
-    return b"\r\n".join(lines) + b"\r\n\r\n" + refused.body

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final, NamedTuple, TypeAlias, cast
+from typing import Final, NamedTuple, cast
 
 from twisted.web import http
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
-from kvpaxos.errors import BadRequest, Forbidden, OutcomeUnknown, TooLarge, Unavailable
-from kvpaxos.node.http.replies import Applied, Replies
+from kvpaxos.errors import (
+    Applied,
+    BadRequest,
+    DiskError,
+    Forbidden,
+    OutcomeUnknown,
+    StartError,
+    TooLarge,
+    Unavailable,
+)
+from kvpaxos.node.http.dialects import Verb
+from kvpaxos.node.http.replies import Headers, Replies, Reply
 
 RETRY_AFTER_S: Final = 1
 """When a request that found no quorum is worth another try: an election takes about as long."""
-
-Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 class Refusal(NamedTuple):
@@ -23,23 +31,22 @@ class Refusal(NamedTuple):
     :ivar unexpected: the fault is ours, and belongs in the log.
     """
 
-    status: int
+    reply: Reply
     headers: Headers
-    body: bytes
     unexpected: bool
 
 
 class Fault(NamedTuple):
     """One row of the table.
 
-    :ivar kind: the exceptions it speaks for.
+    :ivar kinds: the exceptions it speaks for.
     :ivar applied: whether the request was carried out.
     :ivar advice: that in words, and what the client should do now.
     :ivar what: what happened, in words.
     :ivar headers: headers of the reply.
     """
 
-    kind: type[BaseException]
+    kinds: type[BaseException] | tuple[type[BaseException], ...]
     status: int
     applied: Applied
     advice: str
@@ -48,15 +55,17 @@ class Fault(NamedTuple):
     unexpected: bool = False
 
 
-def refusal(error: BaseException, replies: Replies) -> Refusal:
-    """Return the reply to a request that ended in ``error``."""
-    fault = next(fault for fault in FAULTS if isinstance(error, fault.kind))
+def refusal(error: BaseException, replies: Replies, verb: Verb | None) -> Refusal:
+    """Return the reply to a request that ended in ``error``.
+
+    :param verb: what it asked for, if that is known and concerns a key.
+    """
+    fault = next(fault for fault in FAULTS if isinstance(error, fault.kinds))
     what = fault.what(error).rstrip(".")
     message = f"{what[:1].upper()}{what[1:]}; {fault.advice}."
     return Refusal(
-        fault.status,
+        Reply(fault.status, replies.failed(verb, message, fault.applied)),
         fault.headers(error),
-        replies.failed(message, fault.applied),
         fault.unexpected,
     )
 
@@ -114,6 +123,15 @@ FAULTS: Final = (
         "no",
         "nothing was changed: docs/http.md lists the paths",
         what=lambda _: "there is no such path",
+    ),
+    # Only what reads meets these: a write that cannot be finished is unknown.
+    # The node stops because of them, and says in its log what they are.
+    Fault(
+        (DiskError, StartError),
+        http.INTERNAL_SERVER_ERROR,
+        "no",
+        "nothing was changed: ask another node, and look into this one's log for the cause",
+        what=lambda _: "the node's disk is damaged, and so it stops",
     ),
     Fault(
         BaseException,

@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 import re
+from base64 import b64decode, b64encode
 from typing import Final
 
 from kvpaxos.errors import BadRequest, TooLarge
 from kvpaxos.node.http.bodies import Given, Nonsense, Number, Pairs, read_body, read_form
 from kvpaxos.node.http.limits import HttpLimits
+from kvpaxos.store.limits import IDENTIFIER_BYTES_MAX, OPID_MAX
+from kvpaxos.store.requests import Identity, Named, Numbered
 
-_WHOLE: Final = re.compile(rb"[0-9]{1,18}")
-_DECIMAL: Final = re.compile(rb"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,2})?")
+WHOLE_MAX: Final = 2**63 - 1
+"""The greatest whole number that a parameter can be: what others keep in eight bytes."""
+
+_WHOLE: Final = re.compile(rb"[0-9]{1,19}")
+_DECIMAL: Final = re.compile(rb"[0-9]{1,18}(\.[0-9]{1,18})?([eE][+-]?[0-9]{1,3})?")
 
 
 class Parameters:
     """What a request asks for.
 
     A source (the query string, the body) names a parameter at most once, and the body's
-    parameters win over the query's. Names that nobody asks for are ignored.
+    parameters win over the query's. Names that nobody asks for are ignored. Keys and values may
+    be in base64, under a name that says so; but not both ways.
 
     Each getter raises `BadRequest`, and says which parameter is wrong, if what it should return
     is missing or makes no sense, and `TooLarge` if it is over its limit.
@@ -47,15 +54,28 @@ class Parameters:
 
     def expect(self) -> bytes | None:
         """Return the value that the key must have now, or None if it must be absent."""
-        expect = self._bytes("expect")
+        expect = self._raw("expect")
         if expect is None:
             return None
         return _bounded("expect", expect, self._limits.value_bytes_max)
 
     def after(self) -> bytes | None:
         """Return the key that a page begins after, or None if it begins with the first one."""
-        after = self._bytes("after")
+        after = self._raw("after")
         return _bounded("after", after, self._limits.key_bytes_max) if after else None
+
+    def identity(self) -> Identity | None:
+        """Return by what a repetition of this request is known, or None if nothing is given."""
+        client = self._identifier("client")
+        opid = self.whole("opid", least=0, most=OPID_MAX)
+        requestid = self._requestid()
+        if client is not None and opid is None:
+            raise BadRequest("client is given without opid: give both, or neither")
+        if opid is not None and requestid is not None:
+            raise BadRequest("opid and requestid are both given: a request has one of them")
+        if opid is not None:
+            return Numbered(client or b"", opid)
+        return None if requestid is None else Named(requestid)
 
     def timeout_s(self) -> float:
         """Return how many seconds from now this request may take."""
@@ -68,7 +88,10 @@ class Parameters:
 
     def stale(self) -> bool:
         """Return whether a stale read is enough."""
-        return self.choice("consistency", ("linearizable", "stale")) == "stale"
+        stale = self.choice("consistency", ("linearizable", "stale")) == "stale"
+        if stale and self.identity() is not None:
+            raise BadRequest("a read with opid or requestid is logged, and so never stale")
+        return stale
 
     def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
         """Return which of ``choices`` is given, or None if the parameter is not."""
@@ -79,7 +102,7 @@ class Parameters:
 
     def text(self, name: str) -> str | None:
         """Return a short text, or None if it is not given."""
-        raw = self._bytes(name)
+        raw = self._plain(name)
         if raw is None:
             return None
         try:
@@ -97,24 +120,47 @@ class Parameters:
             raise BadRequest(f"{name} must be a number from 0 to {most:g}")
         return number
 
-    def whole(self, name: str, *, least: int, most: int | None = None) -> int | None:
+    def whole(self, name: str, *, least: int, most: int = WHOLE_MAX) -> int | None:
         """Return a whole number from ``least`` to ``most``, or None if it is not given."""
         raw = self._numeral(name)
         if raw is None:
             return None
         number = int(raw) if _WHOLE.fullmatch(raw) else least - 1
-        if number < least or (most is not None and number > most):
-            upwards = "up" if most is None else f"to {most}"
-            raise BadRequest(f"{name} must be a whole number from {least} {upwards}")
+        if not least <= number <= most:
+            raise BadRequest(f"{name} must be a whole number from {least} to {most}")
         return number
 
+    def _requestid(self) -> bytes | None:
+        requestid, alias = self._identifier("requestid"), self._identifier("id")
+        if alias is None:
+            return requestid
+        if requestid not in {None, alias}:
+            raise BadRequest("id and requestid are the same parameter: give one of them")
+        return alias
+
+    def _identifier(self, name: str) -> bytes | None:
+        given = self._plain(name)
+        if given == b"":
+            raise BadRequest(f"the {name} is empty: fill it in, or leave it out")
+        return None if given is None else _bounded(name, given, IDENTIFIER_BYTES_MAX)
+
     def _required(self, name: str) -> bytes:
-        given = self._bytes(name)
+        given = self._raw(name)
         if given is None:
             raise BadRequest(f"the parameter {name} is missing")
         return given
 
-    def _bytes(self, name: str) -> bytes | None:
+    def _raw(self, name: str) -> bytes | None:
+        """Return bytes, whichever way they are given."""
+        plain = self._plain(name)
+        encoded = self._plain(f"{name}_base64")
+        if encoded is None:
+            return plain
+        if plain is not None:
+            raise BadRequest(f"the parameter {name} is given in base64 too: give it once")
+        return _from_base64(name, encoded)
+
+    def _plain(self, name: str) -> bytes | None:
         given = self._given.get(name)
         if isinstance(given, Number | Nonsense):
             raise BadRequest(f"{name} must be a string in the JSON body")
@@ -134,6 +180,20 @@ def _unique(pairs: Pairs, source: str) -> dict[str, Given]:
         twice = next(name for name in given if names.count(name) > 1)
         raise BadRequest(f"{source} names the parameter {twice[:40]} twice")
     return given
+
+
+def _from_base64(name: str, encoded: bytes) -> bytes:
+    try:
+        raw = b64decode(encoded, validate=True)
+    except ValueError:
+        raw = b""
+    # One way to write it, and no other: what decodes may still have bits left over.
+    if b64encode(raw) != encoded:
+        raise BadRequest(
+            f"the parameter {name}_base64 is no base64 with padding (in a form or an address its"
+            " plus signs must be written as %2B)"
+        )
+    return raw
 
 
 def _bounded(name: str, given: bytes, bytes_max: int) -> bytes:

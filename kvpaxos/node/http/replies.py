@@ -1,22 +1,21 @@
-"""How replies are spelled. A dialect is one row of `DIALECTS`; handlers know none of them."""
+"""How replies are spelled, in whatever dialect."""
 
 from __future__ import annotations
 
 import json
 from base64 import b64encode
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Final, Literal, NamedTuple, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 from twisted.web import http
 
-Verb: TypeAlias = Literal["insert", "update", "delete", "set", "cas", "append", "get"]
+from kvpaxos.errors import Applied
+from kvpaxos.node.http.dialects import Denial, Dialect, Field, Fields, Verb
+from kvpaxos.node.http.store import Receipt
+from kvpaxos.store.requests import Identity, Numbered
 
-Applied: TypeAlias = Literal["no", "unknown"]
-"""Whether a request that failed was carried out. A request that was has not failed."""
-
-Field: TypeAlias = Literal["value", "message", "applied"]
+Headers: TypeAlias = tuple[tuple[bytes, bytes], ...]
 
 
 class Reply(NamedTuple):
@@ -34,61 +33,9 @@ class Said(NamedTuple):
     applied: Applied = "no"
 
 
-@dataclass(frozen=True, slots=True)
-class Dialect:
-    """One way to spell replies.
-
-    :ivar yes: what ``success`` says of a request that succeeded.
-    :ivar no: what it says of one that did not.
-    :ivar number: how a number is spelled.
-    :ivar done: for each verb, the fields besides ``success`` of a request that succeeded.
-    :ivar undone: the same for a semantic failure: the key is there, is not there, or differs.
-    :ivar statuses: the status code of each semantic failure.
-    :ivar failed: the fields of every other failure.
-    """
-
-    yes: object
-    no: object
-    number: Callable[[int], object]
-    done: Mapping[Verb, tuple[Field, ...]]
-    undone: Mapping[Verb, tuple[Field, ...]]
-    statuses: Mapping[str, int]
-    failed: tuple[Field, ...]
-
-
-SEED: Final = Dialect(
-    yes="true",
-    no="false",
-    number=int,
-    done=MappingProxyType(
-        {
-            "insert": (),
-            "update": ("value",),
-            "delete": ("value",),
-            "set": (),
-            "cas": (),
-            "append": ("value",),
-            "get": ("value",),
-        }
-    ),
-    undone=MappingProxyType(
-        {
-            "insert": ("message",),
-            "update": ("message",),
-            "delete": ("message",),
-            "cas": ("message", "value"),
-            "get": ("message",),
-        }
-    ),
-    statuses=MappingProxyType({"exists": http.OK, "missing": http.OK, "differs": http.OK}),
-    failed=("message", "applied"),
-)
-
-DIALECTS: Final[Mapping[str, Dialect]] = MappingProxyType({"seed": SEED})
-
 _CREATE: Final = "insert and set create it"
 
-MESSAGES: Final[Mapping[tuple[Verb, str], str]] = MappingProxyType(
+MESSAGES: Final[Mapping[tuple[Verb, Denial], str]] = MappingProxyType(
     {
         ("insert", "exists"): "The key exists, so nothing was changed; update and set replace it.",
         ("update", "missing"): f"There is no such key, so nothing was changed; {_CREATE}.",
@@ -109,33 +56,92 @@ MESSAGES: Final[Mapping[tuple[Verb, str], str]] = MappingProxyType(
 
 
 class Replies:
-    """Spells replies in one dialect."""
+    """Spells replies in one dialect.
+
+    :ivar dialect: that one.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
-        self._dialect = dialect
+        self.dialect = dialect
 
     def done(self, verb: Verb, value: bytes | None) -> Reply:
-        """Return the reply to a request for a key that succeeded."""
-        dialect = self._dialect
-        return Reply(http.OK, _spell(dialect.yes, dialect.done[verb], Said(value)))
+        """Return the reply to a request that succeeded.
 
-    def undone(self, verb: Verb, outcome: str, value: bytes | None) -> Reply:
+        :param value: what is to be shown; a count in decimal digits.
+        """
+        dialect = self.dialect
+        if verb == "count":
+            assert value is not None, "a count is a number"
+            return told({"result": dialect.number(int(value))})
+        return Reply(http.OK, self._spell(dialect.yes, dialect.done[verb], Said(value)))
+
+    def undone(self, verb: Verb, denial: Denial, value: bytes | None) -> Reply:
         """Return the reply to a request that what the key holds did not allow."""
-        dialect = self._dialect
-        said = Said(value, MESSAGES[verb, outcome])
-        return Reply(dialect.statuses[outcome], _spell(dialect.no, dialect.undone[verb], said))
+        dialect = self.dialect
+        said = Said(value, MESSAGES[verb, denial])
+        return Reply(dialect.statuses[denial], self._spell(dialect.no, dialect.undone[verb], said))
 
-    def failed(self, message: str, applied: Applied) -> bytes:
+    def stale(self, verb: Verb | None, identity: Identity | None) -> Reply:
+        """Return the reply to a request whose opid is not the newest of its client."""
+        dialect = self.dialect
+        body = self.failed(verb, f"{_STALE}{_alone(identity)}.", "unknown")
+        return Reply(dialect.statuses["stale"], body)
+
+    def failed(self, verb: Verb | None, message: str, applied: Applied) -> bytes:
         """Return the body of the reply to a request that failed in any other way."""
-        return _spell(self._dialect.no, self._dialect.failed, Said(None, message, applied))
+        dialect = self.dialect
+        return self._spell(dialect.no, dialect.failed[verb], Said(None, message, applied))
 
-    def agreed(self) -> bytes:
-        """Return the body of the reply to a request that succeeded and has nothing to tell."""
-        return to_json({"success": self._dialect.yes})
+    def agreed(self) -> Reply:
+        """Return the reply to a request that succeeded and has nothing to tell."""
+        return told({"success": self.dialect.yes})
 
-    def count(self, number: int) -> bytes:
-        """Return the body of a reply that is a number."""
-        return to_json({"result": self._dialect.number(number)})
+    def _spell(self, success: object, fields: Fields, said: Said) -> bytes:
+        reply: dict[str, object] = {"success": success}
+        for field in fields:
+            reply.update(_FIELDS[field](said))
+        if said.value is None and "value" in reply:
+            reply["value"] = self.dialect.absent
+        return to_json(reply)
+
+
+def told(described: object) -> Reply:
+    """Return the reply that says ``described`` in every dialect."""
+    return Reply(http.OK, to_json(described))
+
+
+def reused(identity: Identity | None) -> str:
+    """Say that another request had this identity first."""
+    return f"another request, with other parameters, has the same identity{_alone(identity)}"
+
+
+def receipt_headers(receipt: Receipt) -> Headers:
+    """Return the headers that say what a reply rests on. Every reply has them."""
+    return (
+        (b"X-Kvpaxos-Slot", b"%d" % receipt.slot),
+        (b"X-Kvpaxos-Leader", receipt.leader.encode()),
+        (b"X-Kvpaxos-Read", receipt.read.encode()),
+    )
+
+
+def body_headers(receipt: Receipt) -> Headers:
+    """Return the headers that stand above every body."""
+    return (
+        (b"Content-Type", b"application/json"),
+        (b"Cache-Control", b"no-store"),
+        *receipt_headers(receipt),
+    )
+
+
+def last_reply(reply: Reply, headers: Headers) -> bytes:
+    """Return the bytes of ``reply`` to what never became a request; the connection ends then."""
+    lines = [
+        b"HTTP/1.1 %d %s" % (reply.status, http.RESPONSES[reply.status]),
+        *(b"%s: %s" % header for header in headers),
+        b"Content-Length: %d" % len(reply.body),
+        b"Connection: close",
+    ]
+    return b"\r\n".join(lines) + b"\r\n\r\n" + reply.body
 
 
 def text(name: str, raw: bytes | None) -> dict[str, str | None]:
@@ -158,6 +164,18 @@ def to_json(reply: object) -> bytes:
 # Made once: json.dumps would make one for each reply that is not plain ASCII.
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
+_STALE: Final = (
+    "Stale opid: its client has used a greater one, so this request was not carried out now, and"
+    " may have been before; read the key before you send it again with a new opid"
+)
+
+
+def _alone(identity: Identity | None) -> str:
+    """Return what to add for clients that may not know of each other."""
+    anonymous = isinstance(identity, Numbered) and not identity.client
+    return "; opid without client is for one client only: name a client" if anonymous else ""
+
+
 _FIELDS: Final[Mapping[Field, Callable[[Said], Mapping[str, str | None]]]] = MappingProxyType(
     {
         "value": lambda said: text("value", said.value),
@@ -165,10 +183,3 @@ _FIELDS: Final[Mapping[Field, Callable[[Said], Mapping[str, str | None]]]] = Map
         "applied": lambda said: {"applied": said.applied},
     }
 )
-
-
-def _spell(success: object, fields: tuple[Field, ...], said: Said) -> bytes:
-    reply: dict[str, object] = {"success": success}
-    for field in fields:
-        reply.update(_FIELDS[field](said))
-    return to_json(reply)

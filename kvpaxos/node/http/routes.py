@@ -6,29 +6,38 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from ipaddress import ip_address
 from typing import Final, Literal, TypeVar, assert_never, cast
 
 from klein import Klein
-from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
-from twisted.web import http
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed
 
-from kvpaxos.errors import BadRequest, Forbidden, TooLarge, Unavailable
+from kvpaxos.errors import BadRequest, TooLarge, Unavailable
 from kvpaxos.node.http.connection import Request
+from kvpaxos.node.http.dialects import Verb
 from kvpaxos.node.http.dump import Dump
 from kvpaxos.node.http.failures import allow
+from kvpaxos.node.http.guard import Guard
 from kvpaxos.node.http.limits import HttpLimits
+from kvpaxos.node.http.openapi import describe
 from kvpaxos.node.http.parameters import Parameters
-from kvpaxos.node.http.replies import Replies, Verb, to_json
+from kvpaxos.node.http.replies import Replies, reused, told
 from kvpaxos.node.http.store import LinkChange, Store
 from kvpaxos.paxos.ballot import FIRST_SLOT
-from kvpaxos.store.commands import Append, CompareAndSet, Delete, Insert, Operation, Set, Update
-from kvpaxos.store.results import Outcome
+from kvpaxos.store.commands import (
+    Append,
+    CompareAndSet,
+    Count,
+    Delete,
+    Get,
+    Insert,
+    Operation,
+    Set,
+    Update,
+)
 
 T = TypeVar("T")
 
@@ -40,6 +49,7 @@ class Routes:
 
     :ivar replies: how replies are spelled.
     :ivar limits: the bounds.
+    :ivar receipt: tells what a reply rests on that asked nobody.
     """
 
     router = Klein()
@@ -50,14 +60,15 @@ class Routes:
         replies: Replies,
         limits: HttpLimits,
         clock: IReactorTime,
-        *,
-        open_to_all: bool,
+        guard: Guard,
     ) -> None:
         self.replies = replies
         self.limits = limits
+        self.receipt = store.receipt
         self._store = store
         self._clock = clock
-        self._open_to_all = open_to_all
+        self._guard = guard
+        self._description = told(describe(replies.dialect, limits))
         self._dumps: set[Dump] = set()
 
     def close(self) -> None:
@@ -70,68 +81,74 @@ class Routes:
     async def insert(self, request: Request) -> bytes:
         """Store a value under a key that is not there yet."""
         asked = self._parameters(request)
-        return await self._write(request, "insert", Insert(asked.key(), asked.value()), asked)
+        return await self._log(request, "insert", Insert(asked.key(), asked.value()), asked)
 
     @router.route("/kv/update", methods=_WRITE)
     async def update(self, request: Request) -> bytes:
         """Replace the value of a key, and return the old one."""
         asked = self._parameters(request)
-        return await self._write(request, "update", Update(asked.key(), asked.value()), asked)
+        return await self._log(request, "update", Update(asked.key(), asked.value()), asked)
 
     @router.route("/kv/delete", methods=["POST", "DELETE"])
     async def delete(self, request: Request) -> bytes:
         """Remove a key, and return its value."""
         asked = self._parameters(request)
-        return await self._write(request, "delete", Delete(asked.key()), asked)
+        return await self._log(request, "delete", Delete(asked.key()), asked)
 
     @router.route("/kv/set", methods=_WRITE)
     async def set(self, request: Request) -> bytes:
         """Store a value under a key, whether it is there or not."""
         asked = self._parameters(request)
-        return await self._write(request, "set", Set(asked.key(), asked.value()), asked)
+        return await self._log(request, "set", Set(asked.key(), asked.value()), asked)
 
     @router.route("/kv/cas", methods=_WRITE)
     async def cas(self, request: Request) -> bytes:
         """Store a value if the key holds what is expected."""
         asked = self._parameters(request)
         operation = CompareAndSet(asked.key(), asked.expect(), asked.value())
-        return await self._write(request, "cas", operation, asked)
+        return await self._log(request, "cas", operation, asked)
 
     @router.route("/kv/append", methods=["POST"])
     async def append(self, request: Request) -> bytes:
         """Add to a value, or create it, and return what it is now."""
         asked = self._parameters(request)
-        return await self._write(request, "append", Append(asked.key(), asked.value()), asked)
+        return await self._log(request, "append", Append(asked.key(), asked.value()), asked)
 
     @router.route("/kv/get", methods=["GET"])
     async def get(self, request: Request) -> bytes:
         """Return the value of a key."""
         asked = self._parameters(request)
-        key = asked.key()
-        request.sign(await self._store.read(stale=asked.stale(), timeout_s=asked.timeout_s()))
+        key, stale = asked.key(), asked.stale()
+        if asked.identity() is not None:
+            return await self._log(request, "get", Get(key), asked)
+        receipt = await self._store.read(stale=stale, timeout_s=asked.timeout_s())
         entry = self._store.get(key)
         if entry is None:
-            return self._conclude(request, "get", "missing", None)
-        return self._conclude(request, "get", "ok", entry.value)
+            return request.reply(self.replies.undone("get", "missing", None), receipt)
+        return request.reply(self.replies.done("get", entry.value), receipt)
 
     @router.route("/kvman/countkey", methods=["GET"])
     async def countkey(self, request: Request) -> bytes:
         """Return how many keys there are."""
-        timeout_s = self._parameters(request).timeout_s()
-        request.sign(await self._store.read(stale=False, timeout_s=timeout_s))
-        return request.reply(self.replies.count(self._store.count()))
+        asked = self._parameters(request)
+        if asked.identity() is not None:
+            return await self._log(request, "count", Count(), asked)
+        receipt = await self._store.read(stale=False, timeout_s=asked.timeout_s())
+        return request.reply(self.replies.done("count", b"%d" % self._store.count()), receipt)
 
     @router.route("/kvman/dump", methods=["GET"])
     async def dump(self, request: Request) -> bytes:
         """Stream all pairs, or a page of them, in the order of keys."""
         asked = self._parameters(request)
+        if asked.identity() is not None:
+            raise BadRequest("a dump is never answered again: leave opid and requestid out")
         after = asked.after()
         limit = asked.whole("limit", least=1)
-        request.sign(await self._store.read(stale=False, timeout_s=asked.timeout_s()))
+        receipt = await self._store.read(stale=False, timeout_s=asked.timeout_s())
         if len(self._dumps) >= self.limits.dumps_max:
             raise Unavailable(f"{self.limits.dumps_max} dumps are under way already")
 
-        request.begin()
+        request.begin(receipt)
         if request.method != b"HEAD":
             dump = Dump(
                 request,
@@ -159,18 +176,23 @@ class Routes:
     @router.route("/kvman/status", methods=["GET"])
     def status(self, request: Request) -> bytes:
         """Describe the node."""
-        return request.reply(to_json(self._store.status()))
+        return request.reply(told(self._store.status()))
 
     @router.route("/kvman/limits", methods=["GET"])
     def list_limits(self, request: Request) -> bytes:
         """Return every named limit."""
-        return request.reply(to_json({**asdict(self.limits), **self._store.limits()}))
+        return request.reply(told({**asdict(self.limits), **self._store.limits()}))
+
+    @router.route("/openapi.json", methods=["GET"])
+    def openapi(self, request: Request) -> bytes:
+        """Describe this face to programs."""
+        return request.reply(self._description)
 
     @router.route("/kvman/links", methods=["GET"])
     def links(self, request: Request) -> bytes:
         """Describe the links and their switches."""
         self._admit(request)
-        return request.reply(to_json({"links": self._store.links()}))
+        return request.reply(told({"links": self._store.links()}))
 
     @router.route("/kvman/links", methods=["POST"])
     def switch_links(self, request: Request) -> bytes:
@@ -186,17 +208,17 @@ class Routes:
         )
         if (change.state, change.delay_s, change.loss) == (None, None, None):
             raise BadRequest("none of state, delay and loss is given")
-        return request.reply(to_json({"links": self._store.set_link(change)}))
+        return request.reply(told({"links": self._store.set_link(change)}))
 
     @router.route("/kvman/journal", methods=["GET"])
     async def journal(self, request: Request) -> bytes:
-        """Return decided slots."""
+        """Return decided slots, and where to go on."""
         self._admit(request)
         asked = self._parameters(request)
         from_slot = asked.whole("from", least=FIRST_SLOT) or FIRST_SLOT
         limit = asked.whole("limit", least=1, most=self.limits.journal_slots_max)
-        slots = await self._store.journal(from_slot, limit or self.limits.journal_slots_default)
-        return request.reply(to_json({"slots": slots}))
+        page = await self._store.journal(from_slot, limit or self.limits.journal_slots_default)
+        return request.reply(told(page._asdict()))
 
     @router.route("/healthz", methods=["GET"])
     def healthz(self, request: Request) -> bytes:
@@ -217,10 +239,7 @@ class Routes:
         assert isinstance(failure.value, MethodNotAllowed)
         if request.method != b"OPTIONS":
             return request.fail(failure)
-        request.setResponseCode(http.NO_CONTENT)
-        for name, value in allow(failure.value):
-            request.setHeader(name, value)
-        return b""
+        return request.reply_empty(allow(failure.value))
 
     @router.handle_errors(Exception)
     def _failed(self, request: IRequest, failure: Failure) -> bytes:
@@ -240,56 +259,38 @@ class Routes:
             body=body,
         )
 
-    async def _write(
+    async def _log(
         self, request: Request, verb: Verb, operation: Operation, asked: Parameters
     ) -> bytes:
+        """Have ``operation`` decided and executed, and reply with what came of it."""
+        identity = asked.identity()
         # Klein cancels what a handler waits for when its client hangs up. A
         # write under way must not end by that: nobody could say how it ended.
-        written = await shielded(self._store.write(operation, timeout_s=asked.timeout_s()))
-        request.sign(written.receipt)
-        return self._conclude(request, verb, written.result.outcome, written.result.value)
-
-    def _conclude(
-        self, request: Request, verb: Verb, outcome: Outcome, value: bytes | None
-    ) -> bytes:
-        match outcome:
+        written = await shielded(
+            self._store.write(operation, identity, timeout_s=asked.timeout_s())
+        )
+        result = written.result
+        error: Exception
+        match result.outcome:
             case "ok":
-                status, body = self.replies.done(verb, value)
+                return request.reply(self.replies.done(verb, result.value), written.receipt)
             case "exists" | "missing" | "differs":
-                status, body = self.replies.undone(verb, outcome, value)
+                undone = self.replies.undone(verb, result.outcome, result.value)
+                return request.reply(undone, written.receipt)
+            case "stale":
+                return request.reply(self.replies.stale(verb, identity), written.receipt)
+            case "reused":
+                error = BadRequest(reused(identity))
             case "too_large":
-                raise TooLarge("the key, or the value that would come of it, is over its limit")
+                error = TooLarge("the key, or the value that would come of it, is over its limit")
             case "invalid":
-                raise BadRequest("the cluster does not know this operation")
+                error = BadRequest("the cluster does not know this operation")
             case _:
-                assert_never(outcome)
-        return request.reply(body, status=status)
+                assert_never(result.outcome)
+        return request.fail(Failure(error), written.receipt)
 
     def _admit(self, request: Request) -> None:
-        """Refuse callers from other machines, and web pages that are not this site's.
-
-        :raises Forbidden: the caller is one of them.
-        """
-        if not self._open_to_all and not is_local(request.getClientAddress()):
-            raise Forbidden("this path answers callers on the node's own machine only")
-        # A page from anywhere can have the browser on this machine ask for
-        # this path; browsers say so here.
-        if request.getHeader(b"sec-fetch-site") in {b"cross-site", b"same-site"}:
-            raise Forbidden("this path answers no web pages of other sites")
-
-
-def is_local(address: IAddress) -> bool:
-    """Return whether ``address`` belongs to a process on this machine."""
-    match address:
-        case UNIXAddress():
-            return True
-        case IPv4Address() | IPv6Address():
-            # Without the zone that a link-local address may carry. A socket
-            # for both families shows IPv4 callers as ::ffff:127.0.0.1.
-            ip = ip_address(address.host.partition("%")[0])
-            return (getattr(ip, "ipv4_mapped", None) or ip).is_loopback
-        case _:
-            return False
+        self._guard.admit(request.getClientAddress(), request.requestHeaders)
 
 
 def shielded(awaited: Deferred[T]) -> Deferred[T]:

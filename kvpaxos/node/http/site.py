@@ -5,15 +5,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from twisted.internet.interfaces import IReactorTime
 from twisted.web import http, server
 from typing_extensions import override
 
 from kvpaxos.errors import ConfigError
 from kvpaxos.node.http.connection import Channel, Request
+from kvpaxos.node.http.dialects import DIALECTS
+from kvpaxos.node.http.guard import Guard
 from kvpaxos.node.http.ledger import Ledger
 from kvpaxos.node.http.limits import HttpLimits
-from kvpaxos.node.http.replies import DIALECTS, Replies
+from kvpaxos.node.http.replies import Replies
 from kvpaxos.node.http.routes import Routes
 from kvpaxos.node.http.store import Store
 
@@ -24,6 +28,7 @@ def make_site(
     reactor: IReactorTime,
     dialect: str = "seed",
     limits: HttpLimits | None = None,
+    names: Collection[str] = (),
     open_to_all: bool = False,
 ) -> Site:
     """Return the HTTP face of the node behind ``store``.
@@ -32,13 +37,16 @@ def make_site(
     connections, and closes the others after their reply.
 
     :param dialect: how replies are spelled, a name in `DIALECTS`.
+    :param names: host names by which ``shutdown``, ``links`` and ``journal`` may be asked, besides
+        addresses and localhost.
     :param open_to_all: whether ``shutdown``, ``links`` and ``journal`` answer other machines too.
     :raises ConfigError: there is no such dialect.
     """
     if dialect not in DIALECTS:
         raise ConfigError(f'no dialect is called "{dialect}": use {" or ".join(DIALECTS)}')
     limits = limits or HttpLimits()
-    routes = Routes(store, Replies(DIALECTS[dialect]), limits, reactor, open_to_all=open_to_all)
+    guard = Guard(names, open_to_all=open_to_all)
+    routes = Routes(store, Replies(DIALECTS[dialect]), limits, reactor, guard)
     return Site(routes, reactor)
 
 
@@ -78,4 +86,6 @@ class Site(server.Site):
         """Write no line: that could block the node, and fill its disk."""
 
     def _connect(self) -> Channel:
-        return Channel(self._ledger, self._routes.limits, self._routes.replies)
+        return Channel(
+            self._ledger, self._routes.limits, self._routes.replies, self._routes.receipt
+        )

@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 
 from kvpaxos.store.commands import Operation
 from kvpaxos.store.entry import Entry
+from kvpaxos.store.requests import Identity
 from kvpaxos.store.results import Result
 
 ReadKind: TypeAlias = Literal["quorum", "lease", "read_lease", "stale", "logged"]
@@ -22,7 +23,8 @@ Described: TypeAlias = Mapping[str, object]
 class Receipt:
     """What an answer rests on.
 
-    :ivar slot: the last slot that was applied when it was given.
+    :ivar slot: the slot that executed the request, if it is logged; else the last slot that was
+        applied when the answer was given, or 0.
     :ivar leader: the node that leads, as far as this one knows, or the empty string.
     :ivar read: what made sure that the answer is not stale, or ``stale`` if nothing did.
     """
@@ -56,6 +58,16 @@ class LinkChange:
     loss: float | None
 
 
+class JournalPage(NamedTuple):
+    """Some decided slots, in order.
+
+    :ivar next: the slot behind the last of them, if it is decided and here too; else None.
+    """
+
+    slots: Sequence[Described]
+    next: int | None
+
+
 class View(Protocol):
     """The state as it was at one moment. It costs memory until it is closed."""
 
@@ -79,8 +91,12 @@ class Store(Protocol):
     the request was applied and what to do. Deferreds that were given a deadline fire by then.
     """
 
-    def write(self, operation: Operation, *, timeout_s: float) -> Deferred[Written]:
+    def write(
+        self, operation: Operation, identity: Identity | None, *, timeout_s: float
+    ) -> Deferred[Written]:
         """Carry out ``operation``; fire once it is applied here. It is never canceled.
+
+        :param identity: what it has in common with its repetitions, if it may have any.
 
         :raises Unavailable: it was neither journaled nor sent, and will not be.
         :raises OutcomeUnknown: it may still be applied.
@@ -96,6 +112,10 @@ class Store(Protocol):
 
         :raises Unavailable: there was no quorum in time.
         """
+        ...
+
+    def receipt(self) -> Receipt:
+        """Return what an answer rests on for which nobody was asked: it is ``stale``."""
         ...
 
     def get(self, key: bytes) -> Entry | None:
@@ -137,8 +157,14 @@ class Store(Protocol):
         """
         ...
 
-    def journal(self, from_slot: int, limit: int) -> Deferred[Sequence[Described]]:
-        """Fire with the decided slots from ``from_slot`` on, at most ``limit`` of them."""
+    def journal(self, from_slot: int, limit: int) -> Deferred[JournalPage]:
+        """Fire with the decided slots from ``from_slot`` on, at most ``limit`` of them.
+
+        They are fewer if they are long. Slots that this node has forgotten are passed over.
+
+        :raises JournalDamaged: the node stops.
+        :raises DiskError: likewise.
+        """
         ...
 
     def shutdown(self) -> None:

@@ -19,10 +19,17 @@ from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.node.http.connection import Channel
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.http.site import Site, make_site
-from kvpaxos.node.http.store import Described, LinkChange, Receipt, Written
-from kvpaxos.store.commands import Operation, Set, encode_operation
+from kvpaxos.node.http.store import (
+    Described,
+    JournalPage,
+    LinkChange,
+    Receipt,
+    Written,
+)
+from kvpaxos.store.commands import Operation, Set
 from kvpaxos.store.entry import Entry
 from kvpaxos.store.machine import Machine
+from kvpaxos.store.requests import Identity, encode_request
 from kvpaxos.store.results import Result
 from kvpaxos.store.view import View
 
@@ -57,17 +64,21 @@ class FakeStore:
 
     :ivar trouble: what every read and write fails with, if anything.
     :ivar held: whether reads and writes wait for `carry_out`.
+    :ivar leader: the node that leads.
     """
 
     def __init__(self) -> None:
         self.trouble: Exception | None = None
         self.held = False
+        self.leader = "n02"
         self.writes: list[tuple[Operation, float, Deferred[Written]]] = []
         self.reads: list[tuple[bool, float, Deferred[Receipt]]] = []
         self.canceled: list[object] = []
+        self._identities: list[Identity | None] = []
         self.views: list[FakeView] = []
         self.breaks_views: Exception | None = None
         self.switched: list[LinkChange] = []
+        self.journal_next: int | None = None
         self.journal_calls: list[tuple[int, int]] = []
         self.unready: str | None = None
         self.shutdowns = 0
@@ -76,11 +87,14 @@ class FakeStore:
         self._machine = Machine(self._engine, 0)
         self._slot = 0
 
-    def write(self, operation: Operation, *, timeout_s: float) -> Deferred[Written]:
+    def write(
+        self, operation: Operation, identity: Identity | None, *, timeout_s: float
+    ) -> Deferred[Written]:
         if self.trouble is not None:
             return fail(self.trouble)
         written: Deferred[Written] = Deferred(self.canceled.append)
         self.writes.append((operation, timeout_s, written))
+        self._identities.append(identity)
         if not self.held:
             self.carry_out()
         return written
@@ -91,18 +105,20 @@ class FakeStore:
         read: Deferred[Receipt] = Deferred(self.canceled.append)
         self.reads.append((stale, timeout_s, read))
         if not self.held:
-            read.callback(Receipt(self._slot, "n02", "stale" if stale else "quorum"))
+            read.callback(Receipt(self._slot, self.leader, "stale" if stale else "quorum"))
         return read
 
     def carry_out(self) -> None:
         """Carry out the oldest write that waits."""
-        operation, _, written = next(entry for entry in self.writes if not entry[2].called)
-        written.callback(Written(self.apply(operation), Receipt(self._slot, "n02", "logged")))
+        number = next(n for n, entry in enumerate(self.writes) if not entry[2].called)
+        operation, _, written = self.writes[number]
+        result = self.apply(operation, self._identities[number])
+        written.callback(Written(result, Receipt(self._slot, self.leader, "logged")))
 
-    def apply(self, operation: Operation) -> Result:
+    def apply(self, operation: Operation, identity: Identity | None = None) -> Result:
         """Carry out ``operation`` behind the back of the HTTP face."""
         self._slot += 1
-        body = encode_operation(operation)
+        body = encode_request(operation, identity)
         result = self._machine.apply(("n01", 1, self._slot, self._slot - 1, body))
         assert isinstance(result, Result)
         self._engine.write(self._machine.take_changes())
@@ -115,8 +131,21 @@ class FakeStore:
             self.apply(Set(key.encode(), value))
         return [[key, value.decode()] for key in keys]
 
+    def receipt(self) -> Receipt:
+        return Receipt(self._slot, self.leader, "stale")
+
     def get(self, key: bytes) -> Entry | None:
         return self._machine.get(key)
+
+    def value_of(self, key: bytes) -> bytes | None:
+        """Return what a key holds, as the test sees it."""
+        entry = self._machine.get(key)
+        return None if entry is None else entry.value
+
+    @property
+    def revision(self) -> int:
+        """How often the state has changed."""
+        return self._machine.revision
 
     def count(self) -> int:
         return self._machine.count
@@ -145,9 +174,11 @@ class FakeStore:
         self.switched.append(change)
         return self.links()
 
-    def journal(self, from_slot: int, limit: int) -> Deferred[Sequence[Described]]:
+    def journal(self, from_slot: int, limit: int) -> Deferred[JournalPage]:
         self.journal_calls.append((from_slot, limit))
-        return succeed([{"slot": from_slot}])
+        if self.trouble is not None:
+            return fail(self.trouble)
+        return succeed(JournalPage([{"slot": from_slot}], self.journal_next))
 
     def shutdown(self) -> None:
         self.shutdowns += 1
@@ -293,7 +324,8 @@ class Client:
         **headers: str,
     ) -> None:
         """Send one request."""
-        lines = [f"{method} {target} HTTP/1.1", "Host: kv"]
+        lines = [f"{method} {target} HTTP/1.1"]
+        lines.append(f"Host: {headers.pop('Host', '127.0.0.1:8801')}")
         lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
         if content_type is not None:
             lines.append(f"Content-Type: {content_type}")
@@ -321,10 +353,17 @@ class Node:
     clock: Clock = field(default_factory=Clock)
     limits: HttpLimits = field(default_factory=HttpLimits)
     open_to_all: bool = False
+    names: set[str] = field(default_factory=set)
+    dialect: str = "seed"
 
     def __post_init__(self) -> None:
         self.site: Site = make_site(
-            self.store, reactor=self.clock, limits=self.limits, open_to_all=self.open_to_all
+            self.store,
+            reactor=self.clock,
+            dialect=self.dialect,
+            limits=self.limits,
+            names=self.names,
+            open_to_all=self.open_to_all,
         )
         self.site.doStart()
 

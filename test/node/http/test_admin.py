@@ -5,10 +5,17 @@ from __future__ import annotations
 import pytest
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 
-from kvpaxos.errors import BadRequest, ConfigError, Forbidden
+from kvpaxos.errors import (
+    BadRequest,
+    ConfigError,
+    DiskError,
+    Forbidden,
+    JournalDamaged,
+    StateDamaged,
+)
 from kvpaxos.node.http.site import make_site
 from kvpaxos.node.http.store import LinkChange
-from test.node.http.harness import ELSEWHERE, Address, Node
+from test.node.http.harness import ELSEWHERE, Address, Node, assert_members
 
 LOCAL: list[Address] = [
     IPv4Address("TCP", "127.0.0.1", 1),
@@ -161,12 +168,42 @@ def test_links_say_so_if_partitions_are_not_allowed(node: Node) -> None:
 
 
 def test_the_journal_is_asked_for_slots(node: Node) -> None:
-    assert node.ask("GET", "/kvman/journal").json == {"slots": [{"slot": 1}]}
-    assert node.ask("GET", "/kvman/journal?from=7&limit=1000").json == {"slots": [{"slot": 7}]}
+    assert node.ask("GET", "/kvman/journal").json["slots"] == [{"slot": 1}]
+    assert node.ask("GET", "/kvman/journal?from=7&limit=1000").json["slots"] == [{"slot": 7}]
 
     assert node.store.journal_calls == [(1, 100), (7, 1000)]
 
 
+@pytest.mark.parametrize("following", [None, 2])
+def test_the_journal_says_where_to_go_on(following: int | None, node: Node) -> None:
+    node.store.journal_next = following
+
+    assert node.ask("GET", "/kvman/journal").json == {"slots": [{"slot": 1}], "next": following}
+
+
+DAMAGES = [
+    DiskError("data/n01/journal-1.log: cannot read it (Input/output error)"),
+    JournalDamaged("data/n01/journal-1.log", 4096, "Vote in slot 3"),
+    StateDamaged("key 6b", "it is not the record of a key"),
+]
+
+
+@pytest.mark.parametrize("damage", DAMAGES, ids=lambda damage: type(damage).__name__)
+@pytest.mark.parametrize("target", ["/kvman/journal", "/kv/get?key=taken", "/kvman/dump"])
+def test_damage_is_a_500_that_sends_the_client_to_another_node(
+    target: str, damage: Exception, node: Node
+) -> None:
+    node.store.trouble = damage
+    reply = node.ask("GET", target)
+
+    assert reply.status == 500
+    assert_members(reply.json, {"success": "false", "message": ..., "applied": "no"})
+    assert "another node" in reply.json["message"]
+    assert b"data/n01" not in reply.body
+
+
 def test_an_unknown_dialect_is_a_mistake_in_the_settings(node: Node) -> None:
-    with pytest.raises(ConfigError, match='no dialect is called "plan": use seed'):
+    with pytest.raises(
+        ConfigError, match='no dialect is called "plan": use seed or handout or plain'
+    ):
         make_site(node.store, reactor=node.clock, dialect="plan")

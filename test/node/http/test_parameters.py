@@ -14,9 +14,17 @@ from hypothesis import strategies as st
 
 from kvpaxos.errors import BadRequest, TooLarge
 from kvpaxos.node.http.bodies import read_form
+from kvpaxos.node.http.dialects import DIALECTS
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.http.parameters import Parameters
+from kvpaxos.store.commands import Set
+from kvpaxos.store.entry import Entry
 from test.node.http.harness import Node
+
+MIB = 1024 * 1024
+
+JSON = "application/json"
+MULTIPART = "multipart/form-data; boundary=cut"
 
 TEXTS = {
     "blank": "two words",
@@ -59,8 +67,15 @@ def multipart(boundary: str = "cut", **parameters: str) -> bytes:
     return f"{''.join(parts)}--{boundary}--\r\n".encode()
 
 
+def encoded(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
-def test_any_text_is_a_key_and_a_value(text: str, node: Node) -> None:
+def test_any_text_is_a_key_and_a_value(text: str, dialect: str) -> None:
+    node = Node(dialect=dialect)
+    yes = DIALECTS[dialect].yes
     stored: list[tuple[str, bytes, str | None]] = [
         (f"/kv/set?{query(key=text, value=text + '1')}", b"", None),
         ("/kv/set", form(key=text, value=text + "2"), FORM),
@@ -71,12 +86,168 @@ def test_any_text_is_a_key_and_a_value(text: str, node: Node) -> None:
             "application/json; charset=utf-8",
         ),
         ("/kv/set", multipart(key=text, value=text + "5"), "multipart/form-data; boundary=cut"),
+        ("/kv/set", form(key=text, value=text + "6"), None),
+        ("/kv/set", form(key=text, value=text + "7"), "text/plain"),
+        (f"/kv/set?{query(key_base64=encoded(text), value=text + '8')}", b"", None),
+        ("/kv/set", form(key_base64=encoded(text), value_base64=encoded(text + "9")), None),
+    ]
+    read: list[tuple[str, bytes, str | None]] = [
+        (f"/kv/get?{query(key=text)}", b"", None),
+        (f"/kv/get?{query(key_base64=encoded(text))}", b"", None),
+        ("/kv/get", form(key=text), None),
+        ("/kv/get", json.dumps({"key": text}).encode(), "application/json"),
     ]
     for number, (target, body, content_type) in enumerate(stored, 1):
-        assert node.ask("POST", target, body, content_type).status == 200
-        reply = node.ask("GET", f"/kv/get?{query(key=text)}")
-        assert reply.json == {"success": "true", "value": f"{text}{number}"}
-    assert node.store.count() == 2
+        assert node.ask("POST", target, body, content_type).json == {"success": yes}
+        for reading in read:
+            reply = node.ask("GET", *reading)
+            assert reply.json == {"success": yes, "value": f"{text}{number}"}
+    assert node.store.count() == 1
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
+def test_any_text_comes_out_of_every_reply_as_it_went_in(text: str, dialect: str) -> None:
+    node = Node(dialect=dialect)
+    said = DIALECTS[dialect]
+    both = form(key=text, value=text)
+    assert node.ask("POST", "/kv/insert", both).json == {"success": said.yes}
+    updated = node.ask("POST", "/kv/update", both).json
+    assert updated.get("value", text) == text
+    expected = form(key=text, expect=text, value=text + text)
+    assert node.ask("POST", "/kv/cas", expected).json == {"success": said.yes}
+    differs = node.ask("POST", "/kv/cas", expected).json
+    assert (differs["success"], differs.get("value", text + text)) == (said.no, text + text)
+    assert node.ask("POST", "/kv/append", both).json.get("value", text * 3) == text * 3
+    client = node.connect()
+    client.begin("GET", "/kvman/dump")
+    node.turn(3)
+    assert client.reply().json == [[text, text * 3]]
+    deleted = node.ask("POST", "/kv/delete", form(key=text)).json
+    assert deleted == {"success": said.yes, "value": text * 3}
+
+
+NO_TEXT = bytes(range(256))
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+def test_what_a_reply_says_in_base64_can_be_sent_back_as_it_is(dialect: str) -> None:
+    node = Node(dialect=dialect)
+    node.store.apply(Set(NO_TEXT, NO_TEXT[::-1]))
+    client = node.connect()
+    client.begin("GET", "/kvman/dump")
+    node.turn(3)
+    [pair] = client.reply().json
+    value = pair.pop("value_base64")
+    body = json.dumps({**pair, "expect": None, "expect_base64": value, "value": "b"}).encode()
+
+    reply = node.ask("POST", "/kv/cas", body, "application/json")
+    assert reply.json == {"success": DIALECTS[dialect].yes}
+    assert node.store.get(NO_TEXT) == Entry(b"b", 1, 2, 2)
+
+
+@pytest.mark.parametrize("name", ["key", "value", "expect"])
+@pytest.mark.parametrize("source", ["query", "form", "JSON", "multipart"])
+def test_bytes_may_be_given_in_base64_wherever_parameters_stand(name: str, source: str) -> None:
+    given = {"key": "a", "value": "b", "expect": "c"}
+    del given[name]
+    given[f"{name}_base64"] = b64encode(NO_TEXT).decode()
+    asked = {
+        "query": Parameters(HttpLimits(), query=query(**given).encode()),
+        "form": Parameters(HttpLimits(), query=b"", body=form(**given)),
+        "JSON": Parameters(
+            HttpLimits(), query=b"", content_type=JSON.encode(), body=json.dumps(given).encode()
+        ),
+        "multipart": Parameters(
+            HttpLimits(), query=b"", content_type=MULTIPART.encode(), body=multipart(**given)
+        ),
+    }[source]
+    expected = {"key": b"a", "value": b"b", "expect": b"c", name: NO_TEXT}
+
+    got = {"key": asked.key(), "value": asked.value(), "expect": asked.expect()}
+    assert got == expected
+
+
+def test_a_page_may_begin_after_a_key_that_is_no_text(node: Node) -> None:
+    node.store.apply(Set(b"\xff\xfe", b"b"))
+    for target in ("/kvman/dump?after_base64=%2F%2F0%3D", "/kvman/dump?after=%FF%FD"):
+        client = node.connect()
+        client.begin("GET", target)
+        node.turn(3)
+        assert client.reply().json == [{"key": None, "key_base64": "//4=", "value": "b"}]
+    assert Parameters(HttpLimits(), query=b"after_base64=").after() is None
+
+
+BAD_BASE64 = {
+    "letters that are none": "a*==",
+    "no padding": "YWI",
+    "too much padding": "YWI==",
+    "something after the padding": "YQ==YQ==",
+    "a blank": "YW I=",
+    "a blank that was a plus": "+/8=",
+    "a newline": "YWI=\n",
+    "letters of URLs": "_-8=",
+    "half a byte too many": "YWJ=",
+    "no ASCII": "YWé=",
+}
+
+
+@pytest.mark.parametrize("bad", BAD_BASE64.values(), ids=BAD_BASE64)
+@pytest.mark.parametrize("name", ["key", "value", "expect"])
+def test_bad_base64_is_refused_by_name(name: str, bad: str, node: Node) -> None:
+    given = {"key": "taken", "value": "b", "expect": "old"}
+    del given[name]
+    parameters = form(**given) + f"&{name}_base64=".encode() + bad.encode()
+    reply = node.ask("POST", "/kv/cas", parameters)
+
+    assert (reply.status, reply.json["applied"]) == (400, "no")
+    assert f"The parameter {name}_base64 is no base64" in reply.json["message"]
+    assert len(node.store.writes) == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "body", "content_type"),
+    [
+        ("/kv/cas?key=a&key_base64=YQ==&value=b&expect=c", b"", None),
+        ("/kv/cas", b"key=a&value=b&value_base64=Yg==&expect=c", None),
+        ("/kv/cas", b'{"key":"a","value":"b","expect":"c","expect_base64":"Yw=="}', JSON),
+        ("/kv/cas?key=a", b"key_base64=YQ==&value=b&expect=c", None),
+        ("/kv/cas?key_base64=YQ==", b"key=a&value=b&expect=c", None),
+    ],
+)
+def test_a_parameter_may_not_be_given_plain_and_in_base64(
+    target: str, body: bytes, content_type: str | None, node: Node
+) -> None:
+    reply = node.ask("POST", target, body, content_type)
+
+    assert reply.status == 400
+    assert "in base64 too" in reply.json["message"]
+    assert len(node.store.writes) == 1
+
+
+def test_limits_are_of_the_bytes_and_not_of_their_base64() -> None:
+    limits = HttpLimits(key_bytes_max=3, value_bytes_max=3)
+
+    assert Parameters(limits, query=b"key_base64=YWJj").key() == b"abc"
+    with pytest.raises(TooLarge, match="the key has 4 bytes, and the limit is 3"):
+        Parameters(limits, query=b"key_base64=YWJjZA==").key()
+    with pytest.raises(BadRequest, match="the key is empty"):
+        Parameters(limits, query=b"key_base64=").key()
+    assert Parameters(limits, query=b"value_base64=").value() == b""
+
+
+def test_the_longest_values_fit_into_a_body_in_base64(node: Node) -> None:
+    longest = quote_plus(b64encode(b"\xff" * MIB))
+    node.store.apply(Set(b"taken", b"\xff" * MIB))
+    body = f"key=taken&expect_base64={longest}&value_base64={longest}".encode()
+
+    assert node.ask("POST", "/kv/cas", body).json == {"success": "true"}
+
+
+def test_base64_is_for_bytes_only(node: Node) -> None:
+    reply = node.ask("GET", "/kv/get?key=taken&consistency_base64=c3RhbGU=&timeout_base64=NQ==")
+
+    assert (reply.status, reply.headers["x-kvpaxos-read"]) == (200, "quorum")
 
 
 CONTENT_TYPES = [
@@ -146,9 +317,6 @@ class Bad(NamedTuple):
     body: bytes
     content_type: str | None = None
 
-
-JSON = "application/json"
-MULTIPART = "multipart/form-data; boundary=cut"
 
 MALFORMED = [
     Bad("JSON that is cut off", b'{"key":"a","value":"b"', JSON),
@@ -245,6 +413,26 @@ def test_a_file_in_a_multipart_body_is_a_value_byte_for_byte(node: Node) -> None
 
     value = node.ask("GET", "/kv/get?key=file").json["value_base64"]
     assert value == b64encode(b"\r\n\r\n--y\n\r\0\xff").decode()
+
+
+def test_a_part_of_a_multipart_body_may_have_no_body_of_its_own(node: Node) -> None:
+    # RFC 2046 lets a part end with its head; some clients write an empty field so.
+    body = (
+        b'--x\r\nContent-Disposition: form-data; name="key"\r\n\r\na\r\n'
+        b'--x\r\nContent-Disposition: form-data; name="value"\r\n\r\n--x--\r\n'
+    )
+    assert node.ask("POST", "/kv/set", body, "multipart/form-data; boundary=x").status == 200
+    assert node.ask("GET", "/kv/get?key=a").json["value"] == ""
+
+
+@pytest.mark.parametrize("number", ["5e-324", "1E-100", "0.5e+1", "50000e-3", "7.0"])
+def test_a_number_may_be_spelled_in_every_way_that_json_knows(number: str, node: Node) -> None:
+    for target, body in [
+        (f"/kv/set?key=a&value=b&timeout={number.replace('+', '%2B')}", b""),
+        ("/kv/set", b'{"key":"a","value":"b","timeout":%s}' % number.encode()),
+    ]:
+        assert node.ask("POST", target, body, JSON).status == 200
+        assert node.store.writes[-1][1] == float(number)
 
 
 def test_a_value_that_is_not_utf_8_comes_back_in_base64(node: Node) -> None:
