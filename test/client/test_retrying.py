@@ -1,0 +1,298 @@
+"""What is sent again, to whom, after what pause, and when a call is given up."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from random import Random
+
+import pytest
+
+from kvpaxos.client.retrying import (
+    ATTEMPT_S_MIN,
+    NODE_S_MAX,
+    PAUSE_S_MAX,
+    PAUSE_S_MIN,
+    TROUBLE_S,
+    Accept,
+    GiveUp,
+    Happened,
+    Kind,
+    Nodes,
+    Rejected,
+    Retrying,
+    Settled,
+    Trouble,
+    Try,
+)
+
+A, B, C = "http://a", "http://b", "http://c"
+NAMES = {"n01": A, "n02": B, "n03": C}
+
+REFUSED = Trouble("it refuses connections", "no")
+LOST_UNSENT = Trouble("the connection broke before it was sent", "no")
+LOST = Trouble("it broke the connection off", "unknown")
+SILENT = Trouble("no answer within 2.5 s", "unknown")
+UNAVAILABLE = Trouble("No leader is known", "no", rest_s=1.0)
+EXPIRED = Trouble("No quorum decided it in time", "unknown", rest_s=1.0)
+TOO_LONG = Trouble("its answer is too long", "unknown", everywhere=True)
+REJECTED = Rejected("The key is empty")
+
+
+def retrying(
+    kind: Kind = Kind.READ,
+    nodes: Nodes | None = None,
+    *,
+    deadline: float = 5.0,
+    leader_first: bool = False,
+) -> Retrying:
+    nodes = nodes or Nodes([A, B, C], NAMES)
+    return Retrying(kind, nodes, Random(7), leader_first=leader_first, deadline=deadline)
+
+
+@dataclass(frozen=True)
+class Case:
+    """What an attempt at node A ends with, and what follows: B, the answer, or an error."""
+
+    kind: Kind
+    happened: Happened
+    follows: str
+
+
+READ, ONCE, ANY = Kind.READ, Kind.IDENTIFIED, Kind.UNIDENTIFIED
+
+CASES = [
+    Case(READ, Settled(), "answer"),
+    Case(ONCE, Settled(), "answer"),
+    Case(ANY, Settled(), "answer"),
+    Case(READ, REJECTED, "answer"),
+    Case(ONCE, REJECTED, "answer"),
+    Case(ANY, REJECTED, "answer"),
+    Case(READ, REFUSED, "B"),
+    Case(ONCE, REFUSED, "B"),
+    Case(ANY, REFUSED, "B"),
+    Case(READ, LOST_UNSENT, "B"),
+    Case(ONCE, LOST_UNSENT, "B"),
+    Case(ANY, LOST_UNSENT, "B"),
+    Case(READ, LOST, "B"),
+    Case(ONCE, LOST, "B"),
+    Case(ANY, LOST, "unknown"),
+    Case(READ, SILENT, "B"),
+    Case(ONCE, SILENT, "B"),
+    Case(ANY, SILENT, "unknown"),
+    Case(READ, UNAVAILABLE, "B"),
+    Case(ONCE, UNAVAILABLE, "B"),
+    Case(ANY, UNAVAILABLE, "B"),
+    Case(READ, EXPIRED, "B"),
+    Case(ONCE, EXPIRED, "B"),
+    Case(ANY, EXPIRED, "unknown"),
+    Case(READ, TOO_LONG, "no"),
+    Case(ONCE, TOO_LONG, "unknown"),
+    Case(ANY, TOO_LONG, "unknown"),
+]
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.kind.name}-{case.happened}")
+def test_only_what_can_do_no_harm_is_sent_again(case: Case) -> None:
+    call = retrying(case.kind)
+    call.first(0.0)
+    match call.after(case.happened, 0.1):
+        case Try(node, delay_s, _):
+            assert (case.follows, node, delay_s) == ("B", B, 0.0)
+        case Accept():
+            assert case.follows == "answer"
+        case GiveUp(_, applied):
+            assert case.follows == applied
+
+
+SECOND = [
+    Case(READ, UNAVAILABLE, "no"),
+    Case(ONCE, UNAVAILABLE, "unknown"),
+    Case(READ, REFUSED, "no"),
+    Case(ONCE, REFUSED, "unknown"),
+    Case(ONCE, REJECTED, "unknown"),
+    Case(READ, REJECTED, "answer"),
+    Case(ONCE, Settled(), "answer"),
+]
+
+
+@pytest.mark.parametrize("case", SECOND, ids=lambda case: f"{case.kind.name}-{case.happened}")
+def test_a_call_remembers_that_an_earlier_attempt_may_have_been_carried_out(case: Case) -> None:
+    call = retrying(case.kind)
+    call.first(0.0)
+    assert isinstance(call.after(LOST, 0.1), Try)
+    # At the deadline, so that nothing follows.
+    match call.after(case.happened, 5.0):
+        case Accept():
+            assert case.follows == "answer"
+        case GiveUp(_, applied):
+            assert applied == case.follows
+        case step:
+            raise AssertionError(step)
+
+
+def test_a_call_that_certainly_changed_nothing_says_so_whatever_its_kind() -> None:
+    for kind in Kind:
+        call = retrying(kind)
+        call.first(0.0)
+        call.after(REFUSED, 0.1)
+        assert call.after(UNAVAILABLE, 5.0) == GiveUp(
+            f"{A}: it refuses connections; {B}: No leader is known", "no"
+        )
+
+
+# Whom.
+
+
+def test_nodes_are_asked_in_the_order_they_are_given_in() -> None:
+    call = retrying()
+    step = call.first(0.0)
+    asked: list[str] = []
+    while isinstance(step, Try) and len(asked) < 3:
+        asked.append(step.node)
+        following = call.after(REFUSED, 0.0)
+        assert isinstance(following, Try)
+        step = following
+    assert asked == [A, B, C]
+
+
+def test_writes_go_to_the_leader_first_and_reads_do_not() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    assert nodes.hear("n03")
+    assert node_of(retrying(Kind.IDENTIFIED, nodes, leader_first=True).first(0.0)) == C
+    assert node_of(retrying(Kind.READ, nodes).first(0.0)) == A
+
+
+def test_a_leader_that_just_failed_is_asked_last_all_the_same() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    nodes.hear("n02")
+    nodes.failed(B, 0.0, 0.0)
+    call = retrying(Kind.IDENTIFIED, nodes, leader_first=True)
+    assert node_of(call.first(0.1)) == A
+    assert node_of(call.after(REFUSED, 0.1)) == C
+    assert node_of(call.after(REFUSED, 0.1)) == B
+
+
+def test_a_node_that_failed_in_one_call_is_asked_last_by_others_for_a_while() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    nodes.failed(A, 0.0, 0.0)
+    assert node_of(retrying(nodes=nodes).first(0.0)) == B
+    assert node_of(retrying(nodes=nodes, deadline=99.0).first(TROUBLE_S - 0.1)) == B
+    assert node_of(retrying(nodes=nodes, deadline=99.0).first(TROUBLE_S)) == A
+
+
+def test_a_node_that_answered_is_trusted_again() -> None:
+    nodes = Nodes([A], {})
+    nodes.failed(A, 0.0, 9.0)
+    call = retrying(nodes=nodes)
+    step = call.first(0.0)
+    assert isinstance(step, Try)
+    assert step.delay_s > 0.0
+    assert call.after(Settled(), 3.0) == Accept()
+    assert retrying(nodes=nodes).first(3.0) == Try(A, 0.0, 2.0)
+
+
+def test_of_nodes_that_failed_the_one_that_did_so_first_is_asked_first() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    for moment, node in enumerate([C, A, B]):
+        nodes.failed(node, float(moment), 0.0)
+    assert nodes.choose(3.0, leader_first=False)[0] == C
+
+
+def test_a_leader_without_a_known_address_is_of_no_use_and_named_later() -> None:
+    nodes = Nodes([A, B], {})
+    assert not nodes.hear("n02")
+    assert nodes.nameless == [A, B]
+    nodes.learn("n02", B)
+    assert nodes.nameless == [A]
+    assert nodes.hear("n02")
+    assert nodes.choose(0.0, leader_first=True) == (B, 0.0)
+
+
+def test_a_node_that_knows_no_leader_takes_back_the_last_hint() -> None:
+    nodes = Nodes([A, B], NAMES)
+    nodes.hear("n02")
+    assert nodes.hear("")
+    assert nodes.choose(0.0, leader_first=True) == (A, 0.0)
+
+
+# When.
+
+
+def test_there_is_no_pause_before_all_nodes_have_failed_and_then_a_growing_one() -> None:
+    call = retrying(deadline=1000.0)
+    call.first(0.0)
+    pauses = []
+    for _ in range(30):
+        step = call.after(REFUSED, 0.0)
+        assert isinstance(step, Try)
+        pauses.append(step.delay_s)
+    assert pauses[:2] == [0.0, 0.0]
+    for number, pause in enumerate(pauses[2:], start=3):
+        longest = min(PAUSE_S_MAX, PAUSE_S_MIN * 2 ** (number // 3 - 1))
+        assert longest / 2 <= pause <= longest
+    assert len(set(pauses[2:])) > 20, "no part of a pause is random"
+
+
+def test_a_node_is_left_alone_for_as_long_as_it_asks_while_others_are_asked() -> None:
+    nodes = Nodes([A, B], NAMES)
+    call = retrying(nodes=nodes, deadline=60.0)
+    call.first(0.0)
+    assert call.after(Trouble("busy", "no", rest_s=3.0), 0.0) == Try(B, 0.0, 30.0)
+    assert call.after(Trouble("busy", "no", rest_s=9.0), 1.0) == Try(A, 2.0, 28.5)
+
+
+def test_a_call_is_over_at_its_deadline() -> None:
+    for now in (5.0, 6.0):
+        call = retrying()
+        call.first(0.0)
+        assert call.after(REFUSED, now) == GiveUp(f"{A}: it refuses connections", "no")
+    late = retrying().first(5.0)
+    assert late == GiveUp("there was no time left to ask a node", "no")
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_the_attempts_of_a_call_end_before_its_deadline_and_are_not_many(kind: Kind) -> None:
+    for seed in range(50):
+        nodes = Nodes([A, B, C], NAMES)
+        call = Retrying(kind, nodes, Random(seed), leader_first=False, deadline=5.0)
+        now = 0.0
+        step: object = call.first(now)
+        attempts = 0
+        while isinstance(step, Try):
+            attempts += 1
+            assert now + step.delay_s + step.wait_s <= 5.0 + 1e-9
+            now += step.delay_s
+            step = call.after(UNAVAILABLE if seed % 2 else REFUSED, now)
+        assert isinstance(step, GiveUp)
+        assert 3 <= attempts <= 30
+
+
+def test_an_attempt_leaves_time_for_another_node_if_the_request_can_be_sent_again() -> None:
+    call = retrying(Kind.IDENTIFIED)
+    waits = []
+    step: object = call.first(0.0)
+    now = 0.0
+    while isinstance(step, Try):
+        waits.append(step.wait_s)
+        now += step.delay_s + step.wait_s
+        step = call.after(SILENT, now)
+    assert waits[:3] == [2.5, 1.25, 0.625]
+    assert len(waits) >= 4
+    assert all(wait >= ATTEMPT_S_MIN / 4 for wait in waits)
+    assert now == pytest.approx(5.0)
+
+
+def test_an_attempt_takes_all_the_time_if_there_is_nothing_else_to_do_with_it() -> None:
+    assert retrying(Kind.UNIDENTIFIED).first(0.0) == Try(A, 0.0, 5.0)
+    assert retrying(Kind.READ, Nodes([A], {})).first(0.0) == Try(A, 0.0, 5.0)
+
+
+def test_a_node_is_given_a_deadline_that_leaves_its_answer_time_to_come_back() -> None:
+    assert Try(A, 0.0, 2.0).timeout_s == pytest.approx(1.8)
+    assert Try(A, 0.0, 1000.0).timeout_s == NODE_S_MAX
+    assert Try(A, 0.0, 1e-9).timeout_s > 0.0
+
+
+def node_of(step: object) -> str:
+    assert isinstance(step, Try)
+    return step.node
