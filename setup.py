@@ -39,6 +39,7 @@ setup(
         "dev": [
             "hypothesis>=6.130",
             "import-linter>=2.16",
+            "jsonschema-rs>=0.60",
             "msgpack-types>=0.8",
             "mypy>=2.4,<2.5",
             "mypy-zope>=1.0.17",
@@ -46,6 +47,7 @@ setup(
             "pytest-timeout>=2.4",
             "pytest-twisted>=1.14.3",
             "ruff>=0.17.6,<0.18",
+            "schemathesis>=4.32,<5",
             "towncrier>=25.8",
             "types-setuptools>=80",
         ],

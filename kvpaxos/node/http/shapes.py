@@ -47,7 +47,7 @@ def each(schema: Schema) -> Schema:
 
 def bytes_called(name: str) -> Members:
     """Return the members that tell bytes: as text if they are UTF-8, and else in base64."""
-    meaning = f"null if it is not UTF-8: then see `{name}_base64`"
+    meaning = f"null if there is none, or none in UTF-8: see `{name}_base64` then"
     return {name: {**TEXT_OR_NULL, "description": meaning}, f"{name}_base64": BASE64}
 
 
