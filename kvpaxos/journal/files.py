@@ -297,6 +297,8 @@ def refusal(path: Path, deed: str, error: OSError) -> DiskError:
         advice = "free some space there, and start the node again"
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         advice = "let this user write there, and start the node again"
+    elif error.errno in {errno.EMFILE, errno.ENFILE}:
+        advice = "let this process open more files (ulimit -n), and start the node again"
     else:
         advice = "see that this disk is sound before you start the node again"
     return DiskError(f"{path}: cannot {deed} it ({error.strerror or error}); {advice}")

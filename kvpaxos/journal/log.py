@@ -91,8 +91,7 @@ class Journal:
         last of those: always of the same moment, whichever thread looks. What is shown to
         others of a journal should be this, for nothing takes it back.
     :ivar recovered: what it knew when it was opened.
-    :ivar syncs: how often records were synced.
-    :ivar batches: how many batches were marked.
+    :ivar syncs: how often records were synced, and then marked.
     """
 
     def __init__(
@@ -115,7 +114,6 @@ class Journal:
         self.records = replay.records
         self.durable_head = replay.records, replay.digest
         self.syncs = 0
-        self.batches = 0
         self.recovered = self._recovered(replay)
 
     @classmethod
@@ -278,7 +276,6 @@ class Journal:
         if self._segment.unsynced:
             self._segment.sync()
             self.syncs += 1
-            self.batches += 1
             self.durable_head = self.records, self._digest
 
     def _rotate(self, size: int) -> None:

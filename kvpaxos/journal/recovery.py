@@ -29,7 +29,7 @@ from kvpaxos.paxos.records import Record
 SPARE: Final = "spare-"
 """How the names of files begin that are not part of the journal yet."""
 
-_MISSING: Final = "the whole segment, missing here,"
+MISSING: Final = "the whole segment, missing here,"
 
 
 @dataclass(slots=True)
@@ -53,7 +53,7 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
-class _Segment:
+class Segment:
     """One file, as its header describes it.
 
     :ivar copy: the header as it is in the file, sound.
@@ -77,7 +77,9 @@ def recover(directory: Directory) -> Replay | None:
     useless = [name for name in names if name.startswith(SPARE)]
     replay = None
     if numbers:
-        segments = _open_segments(directory, numbers)
+        segments, damage = find_segments(directory, numbers)
+        if damage:
+            raise DamagedRecords(*damage)
         replay = _replay(directory, segments)
         # A deletion that was cut short is completed.
         first = segments[0].header.number
@@ -105,13 +107,15 @@ def opened(directory: Directory, name: str) -> File:
     """
     file = directory.open(name)
     if file is None:
-        raise DamagedRecords(Damage(directory.path / name, 0, 0, _MISSING))
+        raise DamagedRecords(Damage(directory.path / name, 0, 0, MISSING))
     return file
 
 
-def _open_segments(directory: Directory, numbers: Sequence[int]) -> list[_Segment]:
-    """Return the segments that are needed, in order. None is missing, and each is all there."""
-    segments: dict[int, _Segment] = {}
+def find_segments(
+    directory: Directory, numbers: Sequence[int]
+) -> tuple[list[Segment], list[Damage]]:
+    """Return the segments that are needed, in order, and what is wrong with those left out."""
+    segments: dict[int, Segment] = {}
     damage: dict[int, Damage] = {}
     for number in numbers:
         found = _open_segment(directory, number)
@@ -122,14 +126,14 @@ def _open_segments(directory: Directory, numbers: Sequence[int]) -> list[_Segmen
     first = max((segment.header.first for segment in segments.values()), default=min(numbers))
     for number in range(first, max(numbers)):
         if number not in numbers:
-            damage[number] = Damage(directory.path / segment_name(number), 0, 0, _MISSING)
-    relevant = [damage[number] for number in sorted(damage) if number >= first]
-    if relevant:
-        raise DamagedRecords(*relevant)
-    return [segments[number] for number in sorted(segments) if number >= first]
+            damage[number] = Damage(directory.path / segment_name(number), 0, 0, MISSING)
+    return (
+        [segments[number] for number in sorted(segments) if number >= first],
+        [damage[number] for number in sorted(damage) if number >= first],
+    )
 
 
-def _open_segment(directory: Directory, number: int) -> _Segment | Damage:
+def _open_segment(directory: Directory, number: int) -> Segment | Damage:
     name = segment_name(number)
     file = opened(directory, name)
     try:
@@ -144,10 +148,10 @@ def _open_segment(directory: Directory, number: int) -> _Segment | Damage:
         return Damage(file.path, 0, DATA_START, f"the header, which is of segment {header.number},")
     if size < header.size:
         return Damage(file.path, size, header.size - size, "the end of the file, cut off")
-    return _Segment(name, header, copy, any(place != copy for place in header_copies(data)))
+    return Segment(name, header, copy, any(place != copy for place in header_copies(data)))
 
 
-def _replay(directory: Directory, segments: Sequence[_Segment]) -> Replay:
+def _replay(directory: Directory, segments: Sequence[Segment]) -> Replay:
     """Read all records, and set right what needs it once all have been judged."""
     replay = Replay(segments[0].header.state(), [])
     findings = []
@@ -162,7 +166,7 @@ def _replay(directory: Directory, segments: Sequence[_Segment]) -> Replay:
     last, found = segments[-1].header, findings[-1]
     if found.sealed and not found.damage:
         missing = directory.path / segment_name(last.number + 1)
-        damage.append(Damage(missing, 0, 0, _MISSING))
+        damage.append(Damage(missing, 0, 0, MISSING))
     if damage:
         raise DamagedRecords(*damage)
     for segment, found in zip(segments, findings, strict=True):
@@ -175,8 +179,8 @@ def _replay(directory: Directory, segments: Sequence[_Segment]) -> Replay:
 
 def _scan(
     directory: Directory,
-    segment: _Segment,
-    following: _Segment | None,
+    segment: Segment,
+    following: Segment | None,
     state: JournalState,
     extent: Extent,
 ) -> Findings:
@@ -192,7 +196,7 @@ def _scan(
     return scan(file.path, data, segment.header, following.header if following else None, visit)
 
 
-def _mend(directory: Directory, segment: _Segment, found: Findings) -> None:
+def _mend(directory: Directory, segment: Segment, found: Findings) -> None:
     """Write what makes the segment whole again, durably."""
     if not (segment.patchy or found.data or found.marks):
         return

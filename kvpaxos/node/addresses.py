@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import stat
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred, execute
 from twisted.internet.endpoints import clientFromString, serverFromString
@@ -70,10 +70,19 @@ def remove_stale_socket(path: str) -> None:
 
     :raises StartError: if somebody does, or if ``path`` is no socket.
     """
+    if is_stale_socket(path):
+        Path(path).unlink(missing_ok=True)
+
+
+def is_stale_socket(path: str) -> bool:
+    """Whether a process that is gone left a socket file at ``path``; False if none is there.
+
+    :raises StartError: if somebody listens on it, or if ``path`` is no socket.
+    """
     try:
         mode = Path(path).stat().st_mode
     except FileNotFoundError:
-        return
+        return False
     if not stat.S_ISSOCK(mode):
         raise StartError(f"{path} is in the way of a socket, and is none: move it elsewhere")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
@@ -82,14 +91,11 @@ def remove_stale_socket(path: str) -> None:
         try:
             probe.connect(path)
         except (ConnectionRefusedError, FileNotFoundError):
-            pass
+            return True
         except BlockingIOError:
-            raise StartError(_ALIVE.format(path)) from None
+            pass
         except OSError as error:
             raise StartError(f"{path} cannot be listened on: {error.strerror}") from error
-        else:
-            raise StartError(_ALIVE.format(path))
-    Path(path).unlink(missing_ok=True)
-
-
-_ALIVE: Final = "another process listens on {} already: stop it, or give this node another path"
+    raise StartError(
+        f"another process listens on {path} already: stop it, or give this node another path"
+    )

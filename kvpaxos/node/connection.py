@@ -124,6 +124,8 @@ class Connection(TwistedProtocol):
 
     :ivar meant: the member that we dialed; None if the other end dialed us.
     :ivar theirs: who is at the other end; None before the greetings.
+    :ivar floor: how many durable records it had shown before it was greeted here: what it
+        answers to that cannot be less.
     :ivar ready: fires with None when the greetings are over, or else with what went wrong.
     :ivar ended: fires with the reason when the connection is gone.
     """
@@ -138,6 +140,7 @@ class Connection(TwistedProtocol):
     ) -> None:
         self.meant = meant
         self.theirs: Identity | None = None
+        self.floor = 0
         self.ready: Deferred[LinkError | None] = Deferred()
         self.ended: Deferred[LinkError] = Deferred()
         self._host = host

@@ -10,7 +10,6 @@ from twisted.application.service import Service
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IProtocol, IReactorTime, IStreamClientEndpoint
 from twisted.internet.task import deferLater
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
@@ -42,8 +41,6 @@ def retry_delay_s(attempt: int, random: Random) -> float:
 class Dialer(Service):
     """Dials one endpoint for ever, while it runs."""
 
-    _log = Logger()
-
     def __init__(
         self,
         endpoint: IStreamClientEndpoint,
@@ -52,17 +49,20 @@ class Dialer(Service):
         clock: IReactorTime,
         random: Random,
         failed: Callable[[LinkError], None],
+        broken: Callable[[Failure], None],
     ) -> None:
         """Make a dialer.
 
         :param make: makes the connection for each attempt.
         :param failed: is told of each attempt that did not end in greetings.
+        :param broken: is told of an error that was not foreseen, after which it dials no more.
         """
         self._endpoint = endpoint
         self._make = make
         self._clock = clock
         self._random = random
         self._failed = failed
+        self._broken = broken
         self._attempt = 0
         self._connecting: Deferred[IProtocol] | None = None
         self._connection: Connection | None = None
@@ -101,9 +101,9 @@ class Dialer(Service):
 
     async def _dial(self) -> LinkError | None:
         """Dial, and wait until the connection has ended. Return why it never came about."""
-        connecting = self._endpoint.connect(ConnectionFactory(self._make))
-        self._connecting = connecting.addTimeout(CONNECT_S_MAX, self._clock, _timed_out)
         try:
+            connecting = self._endpoint.connect(ConnectionFactory(self._make))
+            self._connecting = connecting.addTimeout(CONNECT_S_MAX, self._clock, _timed_out)
             connection = cast(Connection, await connecting)
         except Exception as failure:  # noqa: BLE001 -- each kind of endpoint fails in its own ways
             return LinkError("unreachable", f"cannot be reached: {failure}")
@@ -118,9 +118,6 @@ class Dialer(Service):
         finally:
             self._connection = None
         return error
-
-    def _broken(self, failure: Failure) -> None:
-        self._log.failure("this member is dialed no more", failure)
 
     async def _rest(self, seconds: float) -> None:
         self._resting = deferLater(self._clock, seconds)

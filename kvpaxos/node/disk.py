@@ -14,7 +14,7 @@ from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Final, NamedTuple, TypeAlias
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -41,8 +41,7 @@ class _Forget(NamedTuple):
     through: Slot
 
 
-_Work: TypeAlias = _Append | _Forget | None
-"""None is the last one."""
+_Work: TypeAlias = _Append | _Forget
 
 _Job: TypeAlias = Callable[[], None]
 
@@ -86,7 +85,9 @@ class Disk:
         self._broken = False
         self._stopped: Deferred[None] | None = None
         self._unsynced: deque[tuple[int, float]] = deque()
-        self._work: SimpleQueue[_Work] = SimpleQueue()
+        self._waiting: deque[tuple[int, Deferred[None]]] = deque()
+        self._queued: list[_Work] = []
+        self._work: SimpleQueue[list[_Work] | None] = SimpleQueue()
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
         self._reader = journal.reader()
         self._forgotten: dict[int, Slot] = {}
@@ -100,28 +101,51 @@ class Disk:
     def append(self, group: int, records: Sequence[Record]) -> int:
         """Queue ``records``, and return the number of the last one.
 
-        They are written at once if the writer is idle. They are synced if one of them needs
-        it; the others become durable with the next sync that somebody needs.
+        If one of them needs a sync, the writer takes up all that is queued, at once if it is
+        idle. Others wait for that, or for `write`: to wake the writer for what nobody waits
+        for would take time from what somebody does.
         """
         self.number += len(records)
         sync = any(map(needs_sync, records))
         if sync:
             self._unsynced.append((self.number, self._monotonic()))
-        if not self._broken:
-            self._work.put(_Append(group, records, sync))
+        self._queue(_Append(group, records, sync))
+        if sync:
+            self.write()
         return self.number
+
+    def write(self) -> None:
+        """Have everything queued so far written, though not synced for that."""
+        if self._queued:
+            queued, self._queued = self._queued, []
+            self._work.put(queued)
 
     def sync(self) -> int:
         """Have everything queued so far synced, and return the number of its last record."""
-        if self.number > self.durable and not self._broken:
-            self._work.put(_Append(0, (), sync=True))
+        if self.number > self.durable:
+            self._queue(_Append(0, (), sync=True))
+            self.write()
         return self.number
 
+    def when_durable(self, number: int) -> Deferred[None]:
+        """Fire once all through ``number`` would survive a power cut; ask for the sync before.
+
+        It fails with `DiskError` if that does not happen any more. Numbers must not fall from
+        one call to the next, as those of `append` and `sync` do not.
+        """
+        if number <= self.durable:
+            return succeed(None)
+        if self._broken:
+            return fail(DiskError("nothing becomes durable any more: the node had to stop"))
+        waiting: Deferred[None] = Deferred()
+        self._waiting.append((number, waiting))
+        return waiting
+
     def forget(self, group: int, through: Slot) -> None:
-        """Let segments be deleted that hold nothing of ``group`` above ``through``."""
-        if through > self._forgotten.get(group, NO_SLOT) and not self._broken:
+        """Let segments be deleted that hold nothing of ``group`` above ``through``, some time."""
+        if through > self._forgotten.get(group, NO_SLOT):
             self._forgotten[group] = through
-            self._work.put(_Forget(group, through))
+            self._queue(_Forget(group, through))
 
     def decided(
         self, group: int, from_slot: Slot, through: Slot, bytes_max: int
@@ -132,6 +156,7 @@ class Disk:
         """
         if self._stopped is not None:
             return fail(Unavailable("the journal is closed"))
+        self.write()
         found: Deferred[list[Decision]] = Deferred()
 
         def read() -> None:
@@ -156,9 +181,14 @@ class Disk:
         """
         assert self._stopped is None, "stopped twice"
         self._stopped = Deferred()
+        self.write()
         # The reader first: it prepares files for the writer.
         self._jobs.put(None)
         return self._stopped
+
+    def _queue(self, work: _Work) -> None:
+        if not self._broken:
+            self._queued.append(work)
 
     def _run_writer(self) -> None:
         last = False
@@ -176,19 +206,19 @@ class Disk:
             self._reactor.callFromThread(self._fail, Failure())
         self._reactor.callFromThread(self._writer_ended, self.journal.durable_records)
 
-    def _next_work(self) -> tuple[list[_Append | _Forget], bool]:
+    def _next_work(self) -> tuple[list[_Work], bool]:
         """Wait for work and take all there is. Say whether it is the last."""
-        found: list[_Append | _Forget] = []
+        found: list[_Work] = []
         work = self._work.get()
         try:
             while work is not None:
-                found.append(work)
+                found += work
                 work = self._work.get_nowait()
         except Empty:
             return found, False
         return found, True
 
-    def _carry_out(self, work: Sequence[_Append | _Forget]) -> None:
+    def _carry_out(self, work: Sequence[_Work]) -> None:
         appends = [item for item in work if isinstance(item, _Append)]
         for group, records, _ in appends:
             self.journal.append(group, records)
@@ -241,6 +271,8 @@ class Disk:
         self.durable = durable
         while self._unsynced and self._unsynced[0][0] <= durable:
             self._unsynced.popleft()
+        while self._waiting and self._waiting[0][0] <= durable:
+            self._waiting.popleft()[1].callback(None)
         self._report_durable(durable)
 
     def _writer_ended(self, durable: int) -> None:
@@ -266,3 +298,7 @@ class Disk:
             self._log.failure("the journal failed in an unforeseen way", failure)
             error = DiskError(f"the journal failed in an unforeseen way: {error!r}; see the log")
         self._report_failed(error)
+        # Whoever waits must not do so for ever.
+        waiting, self._waiting = self._waiting, deque()
+        for _, deferred in waiting:
+            deferred.errback(error)

@@ -34,12 +34,19 @@ from kvpaxos.paxos.effects import (
     Ticked,
 )
 from kvpaxos.paxos.messages import Command, Decided, Envelope, Message
+from kvpaxos.paxos.proposer import Following
 from kvpaxos.paxos.records import Record
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.store.results import Refusal, Result
 
-TICK_S: Final = 0.02
-"""How often the replica is told that time has passed."""
+TICK_S: Final = 0.05
+"""How often, at least, the replica is told that time has passed.
+
+Most of what a node does that has nothing to do is to tick.
+"""
+
+GRAIN_S: Final = 0.001
+"""Nothing comes more exactly than this, lest something be too early by a rounding error."""
 
 INBOX_MAX: Final = 4096
 """Events that wait for their step; beyond it, peers are not read from."""
@@ -67,6 +74,9 @@ class Disk(Protocol):
 
     def append(self, group: int, records: Sequence[Record]) -> int:
         """Queue ``records`` to be written, and return the number of the last one."""
+
+    def write(self) -> None:
+        """Write what was queued and nobody waits for."""
 
     def forget(self, group: int, through: Slot) -> None:
         """Allow the records of the slots through ``through`` to be deleted."""
@@ -180,9 +190,18 @@ class Driver:
     def _on_tick(self) -> None:
         now = self._monotonic()
         lag_s = max(0.0, now - self._tick_due)
-        self._tick_due = now + TICK_S
-        self._tick = self._clock.callLater(TICK_S, self._on_tick)
-        self.post(Ticked(lag_s, self._disk.waiting_s(now)))
+        self._set_tick(now)
+        self._disk.write()
+        self._inbox.append(Ticked(lag_s, self._disk.waiting_s(now)))
+        self._drain()
+
+    def _set_tick(self, now: float) -> None:
+        """Have time told again after a while, or right when this node may stand for leader."""
+        wait_s, role = TICK_S, self.replica.role
+        if isinstance(role, Following) and not role.leader.round and role.stand_at > now:
+            wait_s = min(wait_s, role.stand_at - now + GRAIN_S)
+        self._tick_due = now + wait_s
+        self._tick = self._clock.callLater(wait_s, self._on_tick)
 
     def _drain(self) -> None:
         if self._scheduled is not None and self._scheduled.active():
@@ -302,6 +321,10 @@ class Driver:
         if self.replica.leader != self._leader:
             self._leader = self.replica.leader
             self._led_by(self._leader)
+            if self._tick is not None and self._tick.active() and not self._leader.round:
+                # It was set when there was no hurry.
+                self._tick.cancel()
+                self._set_tick(self._monotonic())
 
 
 def _merged(events: list[Event]) -> Iterator[Event]:

@@ -2,60 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.paxos.formation import FIRST_INCARNATION
-from kvpaxos.wire.greeting import Identity
+from kvpaxos.paxos.formation import FIRST_INCARNATION, Formation
+from kvpaxos.wire.greeting import Holds, Identity
 
 
-class Run(NamedTuple):
-    """One run of one node, as far as others can tell runs apart. Later runs are greater."""
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one node, as far as others can tell runs apart, and the journal it showed.
+
+    :ivar records: the most durable records that it has shown, and ``head`` the chain's hash
+        after them.
+    """
 
     incarnation: int
     boot: int
     process: str
+    records: int
+    head: str
+
+    @property
+    def number(self) -> tuple[int, int]:
+        """Later runs have greater ones."""
+        return self.incarnation, self.boot
 
 
 class Runs:
-    """Which runs of the other members were seen.
+    """Which runs of the other members were seen, and how much their journals held.
 
     A run below one that was seen, or another one of the same number, is that of an old
     backup or of a copy: two disks answer for one node, and each lacks votes that it cast.
+    So does a journal that holds less than was seen of it, or something else. Only what is
+    durable is ever shown of one, so neither a kill nor a power cut makes it less.
     """
 
     def __init__(self) -> None:
         self._last: dict[NodeId, Run] = {}
         self._last_formed: dict[NodeId, Run] = {}
 
-    def objection(self, theirs: Identity, *, alive: bool) -> str | None:
+    def records(self, node: NodeId) -> int:
+        """Return how many durable records were seen of ``node``; 0 if it was never formed."""
+        last = self._last_formed.get(node)
+        return 0 if last is None else last.records
+
+    def objection(self, theirs: Identity, *, alive: bool, floor: int = 0) -> str | None:
         """Say why ``theirs`` cannot be another run of the same disk, or None if it can.
 
         :param alive: whether a connection with the last run that was seen still stands.
+        :param floor: the `records` of it when it was sent what it answers; 0 if it answers
+            nothing: it may then have been under way for longer than what it showed since.
         """
         run = run_of(theirs)
-        if theirs.formed:
-            last = self._last_formed.get(theirs.node)
-        else:
+        if not theirs.formed:
             # It has voted nowhere: its disk may have been cleaned and started over. But
             # there cannot be two of them at once.
-            last = self._last.get(theirs.node) if alive else None
-        if last is None or run.process == last.process:
+            last = self._last.get(theirs.node)
+            return _not_after(theirs.node, run, last) if last is not None and alive else None
+        last = self._last_formed.get(theirs.node)
+        if last is None:
             return None
-        if run[:2] == last[:2]:
-            return (
-                f"two processes call themselves {theirs.node} in run {run.boot} of its disk:"
-                " one of them runs on a copy. Stop it, or both may contradict each other's votes"
-            )
-        if run < last:
-            return (
-                f"{theirs.node} shows run {run.boot} of its disk (incarnation {run.incarnation}),"
-                f" but run {last.boot} (incarnation {last.incarnation}) was seen already: its disk"
-                " is an old backup or a copy, and may lack votes that it has cast. Bring back the"
-                " disk it ran on last"
-            )
-        return None
+        objection = _not_after(theirs.node, run, last)
+        if objection is None and run.incarnation == last.incarnation:
+            if run.process != last.process:
+                # Whatever an earlier run has made durable, it did before this one began.
+                floor = last.records
+            objection = _not_grown(theirs.node, Holds(run.records, run.head), last, floor)
+        return objection
+
+    def holds(self, node: NodeId, process: str, holds: Holds, *, floor: int) -> str | None:
+        """Take what the journal of ``process`` holds, or say why that cannot be.
+
+        :param floor: as in `objection`.
+        """
+        last = self._last_formed.get(node)
+        if last is None or last.process != process:
+            return None
+        objection = _not_grown(node, holds, last, floor)
+        if objection is None and holds.records > last.records:
+            self._last_formed[node] = replace(last, records=holds.records, head=holds.head)
+        return objection
 
     def note(self, theirs: Identity) -> None:
         """Remember ``theirs``, which was found in order."""
@@ -67,12 +95,116 @@ class Runs:
         """Remember that the last run of ``node`` that was noted is, or has become, formed."""
         run = self._last[node]
         # It may have had no incarnation yet when it introduced itself.
-        self._last_formed[node] = run._replace(incarnation=max(run[0], FIRST_INCARNATION))
+        run = replace(run, incarnation=max(run.incarnation, FIRST_INCARNATION))
+        last = self._last_formed.get(node)
+        if last is not None and last.process == run.process and last.records > run.records:
+            run = replace(run, records=last.records, head=last.head)
+        self._last_formed[node] = run
 
 
 def run_of(identity: Identity) -> Run:
     """Return which run of its node ``identity`` belongs to."""
-    return Run(identity.incarnation, identity.boot, identity.process)
+    return Run(
+        identity.incarnation, identity.boot, identity.process, identity.records, identity.head
+    )
+
+
+def _not_after(node: NodeId, run: Run, last: Run) -> str | None:
+    """Say why ``run`` cannot be ``last``, nor come after it, or None if it can."""
+    if run.process == last.process:
+        return None
+    if run.number == last.number:
+        return (
+            f"two processes call themselves {node} in run {run.boot} of its disk:"
+            " one of them runs on a copy. Stop it, or both may contradict each other's votes"
+        )
+    if run.number < last.number:
+        return (
+            f"{node} shows run {run.boot} of its disk (incarnation {run.incarnation}),"
+            f" but run {last.boot} (incarnation {last.incarnation}) was seen already: its disk"
+            " is an old backup or a copy, and may lack votes that it has cast. Bring back the"
+            " disk it ran on last"
+        )
+    return None
+
+
+def _not_grown(node: NodeId, holds: Holds, last: Run, floor: int) -> str | None:
+    """Say why ``holds`` cannot be the journal that ``last`` has shown, or None if it can."""
+    if holds.records < floor:
+        return (
+            f"{node} shows a journal of {holds.records} records, but {last.records} were seen"
+            " already, all of them durable: its disk is an older copy, and may lack votes that it"
+            " has cast. Bring back the disk it ran on last"
+        )
+    if holds.records == last.records and holds.head != last.head:
+        return (
+            f"{node} shows another journal of {holds.records} records than was seen already:"
+            " one of the two is that of a copy which went its own way, and may lack votes that"
+            " were cast. Bring back the disk it ran on last"
+        )
+    return None
+
+
+class Handshake:
+    """Introduces this node to others, and examines how they introduce themselves."""
+
+    def __init__(
+        self,
+        formation: Formation,
+        *,
+        boot: int,
+        process: str,
+        rules: str,
+        held: Callable[[], Holds],
+    ) -> None:
+        """Make one for one run of a node.
+
+        :param boot: which run on its disk it is, from 1; ``process`` is a random word for
+            this run that no copy of the disk can know.
+        :param rules: the settings that all members must share.
+        :param held: returns what its journal holds that would survive a power cut.
+        """
+        self.formation = formation
+        self.held = held
+        self.runs = Runs()
+        self._boot = boot
+        self._process = process
+        self._rules = rules
+
+    def identity(self) -> Identity:
+        """Say who this node is."""
+        formation, held = self.formation, self.held()
+        return Identity(
+            formation.node,
+            formation.members,
+            formation.standing.cluster,
+            formation.standing.formed,
+            formation.incarnation,
+            self._boot,
+            self._process,
+            held.records,
+            held.head,
+            self._rules,
+        )
+
+    def examine(
+        self, theirs: Identity, meant: NodeId, *, dialed: bool, alive: bool, floor: int
+    ) -> str | None:
+        """Say what is wrong with ``theirs``, or remember it and return None.
+
+        :param meant: whom we dialed, or, if ``dialed`` is False, whom they did.
+        :param alive: whether another connection with that node stands.
+        :param floor: see `Runs.objection`.
+        """
+        mine = self.identity()
+        objection = (
+            (answered_by_another(theirs, meant) if dialed else misdialed(mine, meant))
+            or mismatch(mine, theirs)
+            or self.runs.objection(theirs, alive=alive, floor=floor)
+        )
+        if objection is None:
+            self.runs.note(theirs)
+        return objection
 
 
 def misdialed(mine: Identity, to: NodeId) -> str | None:

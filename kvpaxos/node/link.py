@@ -9,6 +9,7 @@ from kvpaxos.node.connection import Connection, LinkError
 from kvpaxos.node.dialer import Dialer
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Standing
+from kvpaxos.wire.greeting import Holds
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class Link:
 
     :ivar dialed: the one that this node dialed; ``accepted`` is the one that ``peer`` did.
     :ivar standing: what the peer last said of its standing.
+    :ivar told: what it was last told of this node's journal, apart from greetings.
     :ivar usable: whether messages to and from the peer are passed on.
     :ivar up: whether the node was told that messages can be sent.
     :ivar sent: how many messages were handed to a connection; ``received``, taken from one.
@@ -28,6 +30,7 @@ class Link:
     dialed: Connection | None = None
     accepted: Connection | None = None
     standing: Standing = EMPTY
+    told: Holds | None = None
     usable: bool = False
     up: bool = False
     sent: int = 0
@@ -46,6 +49,8 @@ class Link:
             self.accepted = connection
         else:
             self.dialed = connection
+        # What was told by another connection may have been lost with it.
+        self.told = None
         for other in (obsolete, *self.connections()):
             if other is None or other is connection:
                 continue

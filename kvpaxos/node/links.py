@@ -27,18 +27,18 @@ from kvpaxos.node.assembly import Assembly
 from kvpaxos.node.complaints import Complaints
 from kvpaxos.node.connection import Connection, ConnectionFactory, LinkError
 from kvpaxos.node.dialer import Dialer
-from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch
+from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.link import Link
 from kvpaxos.node.listener import Listener
 from kvpaxos.node.outgoing import QUEUE_BYTES_MAX
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.paxos.formation import EMPTY, Form, Formation, FormationMessage, Standing, Stands
+from kvpaxos.paxos.formation import EMPTY, Form, FormationMessage, Standing, Stands
 from kvpaxos.paxos.messages import Message, Ping, Pong, Reply, Request
 from kvpaxos.paxos.records import NodeRecord
 from kvpaxos.wire.codec import encode
 from kvpaxos.wire.framing import FRAME_BYTES_MAX, HEADER_BYTES, frame
-from kvpaxos.wire.greeting import Frame, Greeting, Hello, Identity, Refused, Welcome
+from kvpaxos.wire.greeting import Frame, Hello, Holds, Identity, Refused, Welcome
 
 STRANGERS_MAX: Final = 64
 """Accepted connections that have not greeted. One more, and the oldest of them is dropped."""
@@ -74,11 +74,7 @@ class Links(MultiService):
         self,
         clock: IReactorTime,
         *,
-        formation: Formation,
-        boot: int,
-        process: str,
-        head: Callable[[], tuple[int, str]],
-        rules: str,
+        handshake: Handshake,
         peers: Mapping[NodeId, IStreamClientEndpoint],
         listener: IStreamServerEndpoint,
         switches: Switches,
@@ -88,15 +84,13 @@ class Links(MultiService):
         lost: Callable[[NodeId], None],
         formed: Callable[[str], None],
         fatal: Callable[[str], None],
+        broken: Callable[[Failure], None],
         random: Random,
         monotonic: Callable[[], float] = system_monotonic,
     ) -> None:
         """Make links that do nothing before they are started.
 
-        :param boot: which run on its disk this node is in, from 1; ``process`` is a random
-            word for this run that no copy of the disk can know.
-        :param head: returns how many records the journal holds, and its chain's hash.
-        :param rules: the settings that all members must share.
+        :param handshake: says who this node is, and examines who the others are.
         :param peers: how to dial each of the other members. (An entry for this node is not used.)
         :param persist: journals records, and fires once they would survive a power cut.
         :param deliver: takes each message: its sender, its group, and itself.
@@ -104,27 +98,25 @@ class Links(MultiService):
         :param formed: is told the cluster's id once, when this node is or becomes a formed
             member of it: always before any message.
         :param fatal: is told, in one sentence, why this node must stop.
+        :param broken: is told of an error after which it must stop, too.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.switches = switches
         self.complaints = Complaints()
         self._clock = clock
+        self._handshake = handshake
+        formation = handshake.formation
         self._assembly = Assembly(
             formation, persist=persist, tell=self._tell, formed=self._now_formed, fatal=fatal
         )
-        self._boot = boot
-        self._process = process
-        self._head = head
-        self._rules = rules
         self._ear = Listener(listener, ConnectionFactory(self._accept))
         self._deliver = deliver
         self._on_dialed = dialed
         self._on_lost = lost
         self._on_formed = formed
-        self._on_fatal = fatal
+        self._on_broken = broken
         self._random = random
         self._monotonic = monotonic
-        self._runs = Runs()
         self._strangers: dict[Connection, None] = {}
         self._paused = False
         self._last_sent: tuple[int, Message, bytes] | None = None
@@ -155,8 +147,8 @@ class Links(MultiService):
     def startService(self) -> None:
         self._assembly.begin()
         super().startService()  # type: ignore[no-untyped-call]
-        self.listen().addErrback(self._cannot_start)
-        self._reminder.start(REMIND_S, now=False).addErrback(self._cannot_remind)
+        self.listen().addErrback(self._on_broken)
+        self._reminder.start(REMIND_S, now=False).addErrback(self._on_broken)
 
     @override
     def stopService(self) -> Deferred[None]:
@@ -207,38 +199,22 @@ class Links(MultiService):
 
     def status(self) -> list[dict[str, object]]:
         """Describe the link to each peer for the operator."""
-        return [link.describe() for link in self._links.values()]
+        records = self._handshake.runs.records
+        return [{**link.describe(), "records": records(link.peer)} for link in self._links.values()]
 
     def identity(self) -> Identity:
         """Say who this node is."""
-        formation = self._assembly.formation
-        records, head = self._head()
-        return Identity(
-            formation.node,
-            formation.members,
-            formation.standing.cluster,
-            formation.standing.formed,
-            formation.incarnation,
-            self._boot,
-            self._process,
-            records,
-            head,
-            self._rules,
-        )
+        return self._handshake.identity()
 
     def examine(self, connection: Connection, theirs: Identity, meant: NodeId) -> str | None:
         """Say what is wrong with ``theirs`` at the other end of ``connection``, or None."""
-        mine = self.identity()
-        if connection.meant is None:
-            objection = misdialed(mine, meant)
-        else:
-            objection = answered_by_another(theirs, meant)
-        objection = objection or mismatch(mine, theirs)
-        if objection is None:
-            alive = bool(self._links[theirs.node].connections())
-            objection = self._runs.objection(theirs, alive=alive)
-        if objection is None:
-            self._runs.note(theirs)
+        alive = theirs.node in self._links and bool(self._links[theirs.node].connections())
+        objection = self._handshake.examine(
+            theirs, meant, dialed=connection.meant is not None, alive=alive, floor=connection.floor
+        )
+        if objection is None and connection.meant is None:
+            # It is welcomed now: all that it says further on this connection comes after that.
+            connection.floor = self._handshake.runs.records(theirs.node)
         return objection
 
     def greeted(self, connection: Connection) -> None:
@@ -253,25 +229,21 @@ class Links(MultiService):
         if connection.meant is None:
             # It lives: so it can be dialed again.
             link.dialer.hurry()
+        self._show_journal(link)
         self._heard(link, connection.theirs.standing)
 
     def received(self, connection: Connection, group: int, content: Frame) -> None:
         """Take what came by ``connection``."""
         assert connection.theirs is not None
         link = self._links[connection.theirs.node]
-        if self.switches.loses(self.switches.receiving(link.peer)):
+        if isinstance(content, Holds):
+            self._held(link, connection, content)
+        elif self.switches.loses(self.switches.receiving(link.peer)):
             link.dropped["switched off"] += 1
-            return
-        if type(content) in MESSAGES:
+        elif type(content) in MESSAGES:
             self._message(link, connection, group, cast(Message, content))
-            return
-        match cast(Greeting, content):
-            case Form() as form:
-                self._assembly.asked(link.peer, form)
-            case Stands(standing):
-                self._heard(link, standing)
-            case Hello() | Welcome() | Refused():
-                raise WireError(f"{type(content).__name__} after the greetings")
+        else:
+            self._greeting(link, cast(FormationMessage | Hello | Welcome | Refused, content))
 
     def lost(self, connection: Connection, error: LinkError) -> None:
         """Take note that ``connection`` is gone."""
@@ -299,14 +271,31 @@ class Links(MultiService):
         link.received += 1
         self._deliver(link.peer, group, message)
 
+    def _greeting(self, link: Link, greeting: FormationMessage | Hello | Welcome | Refused) -> None:
+        match greeting:
+            case Form() as form:
+                self._assembly.asked(link.peer, form)
+            case Stands(standing):
+                self._heard(link, standing)
+            case Hello() | Welcome() | Refused():
+                raise WireError(f"{type(greeting).__name__} after the greetings")
+
     def _heard(self, link: Link, standing: Standing) -> None:
         link.standing = standing
         if standing.formed:
-            self._runs.formed(link.peer)
+            self._handshake.runs.formed(link.peer)
         if self._assembly.standing.formed and link.standing == EMPTY:
             self.complaints.hear(link.peer, "disk lost", "shows an empty disk to its own cluster")
         self._review(link)
         self._assembly.heard(link.peer, standing)
+
+    def _held(self, link: Link, connection: Connection, holds: Holds) -> None:
+        assert connection.theirs is not None
+        objection = self._handshake.runs.holds(
+            link.peer, connection.theirs.process, holds, floor=connection.floor
+        )
+        if objection is not None:
+            connection.refuse(objection)
 
     def _review(self, link: Link) -> None:
         """Tell the node if it can send to the peer now, or can no longer."""
@@ -328,6 +317,18 @@ class Links(MultiService):
         for link in self._links.values():
             if self._assembly.standing.formed and not link.usable:
                 self._tell(link.peer, Stands(self._assembly.standing))
+            self._show_journal(link)
+
+    def _show_journal(self, link: Link) -> None:
+        """Say what the journal holds, so that no copy of an earlier moment can pass for it.
+
+        It belongs to the greetings, and passes all switches as they do.
+        """
+        held = self._handshake.held()
+        if link.told != held:
+            for connection in link.connections()[:1]:
+                connection.greet(held)
+                link.told = held
 
     def _tell(self, peer: NodeId, message: FormationMessage) -> None:
         link = self._links[peer]
@@ -359,7 +360,10 @@ class Links(MultiService):
         return connection
 
     def _connection(self, meant: NodeId | None) -> Connection:
-        return Connection(self, meant=meant, clock=self._clock, monotonic=self._monotonic)
+        connection = Connection(self, meant=meant, clock=self._clock, monotonic=self._monotonic)
+        if meant is not None:
+            connection.floor = self._handshake.runs.records(meant)
+        return connection
 
     def _dialer(self, peer: NodeId, endpoint: IStreamClientEndpoint) -> Dialer:
         return Dialer(
@@ -368,6 +372,7 @@ class Links(MultiService):
             clock=self._clock,
             random=self._random,
             failed=lambda error: self._unreachable(peer, error),
+            broken=self._on_broken,
         )
 
     def _unreachable(self, peer: NodeId, error: LinkError) -> None:
@@ -381,9 +386,3 @@ class Links(MultiService):
 
     def _greeted(self) -> list[Connection]:
         return [one for link in self._links.values() for one in link.connections()]
-
-    def _cannot_start(self, failure: Failure) -> None:
-        self._on_fatal(failure.getErrorMessage())
-
-    def _cannot_remind(self, failure: Failure) -> None:
-        self._log.failure("formation goes on without reminders", failure)

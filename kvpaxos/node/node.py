@@ -7,15 +7,14 @@ stops top down, so that whatever still runs can rely on what is below it.
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import Random
-from typing import Any, Final, NoReturn
+from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred, FirstError, fail, gatherResults, succeed
-from twisted.internet.defer import TimeoutError as NotInTime
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
@@ -24,12 +23,14 @@ from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.engine.rocks import RocksEngine
-from kvpaxos.errors import DiskError, KvPaxosError, StartError
+from kvpaxos.errors import KvPaxosError, StartError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
+from kvpaxos.node.departure import Departure
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import Driver
-from kvpaxos.node.face import Face
+from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
+from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.http.site import make_site
 from kvpaxos.node.http.store import Described, LinkChange
@@ -42,18 +43,13 @@ from kvpaxos.node.requests import Requests
 from kvpaxos.node.state import State
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
-from kvpaxos.paxos.effects import Decision, Dialed, Event, Leaving, Lost, Persisted, Received
+from kvpaxos.paxos.effects import Decision, Dialed, Event, Lost, Persisted, Received
 from kvpaxos.paxos.formation import FIRST_INCARNATION, Formation
 from kvpaxos.paxos.messages import Message
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Record, Started
 from kvpaxos.paxos.replica import Replica
-
-LEAVE_S_MAX: Final = 2.0
-"""How long a node that stops waits for requests under way, and for another to lead."""
-
-JOURNAL_PAGE_BYTES_MAX: Final = 4 * 1024 * 1024
-"""How much of the journal one request may ask to see."""
+from kvpaxos.wire.greeting import Holds
 
 
 class Node(MultiService):
@@ -97,10 +93,8 @@ class Node(MultiService):
         self._requests = Requests(self._post, monotonic, self.leader)
         self._driver: Driver | None = None
         self._early: list[Event] = []
-        self._persisting: deque[tuple[int, Deferred[None]]] = deque()
         self._http: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
-        self._leaving: Deferred[None] | None = None
         self._trouble: str | None = "this node is starting"
 
     # Life.
@@ -109,18 +103,24 @@ class Node(MultiService):
     def startService(self) -> None:
         """Start, unless state and journal do not belong together, or the disk refuses."""
         try:
-            self._open()
-        except (DiskError, StartError) as error:
+            with ExitStack() as opened:
+                self._open(opened)
+                opened.pop_all()
+        except KvPaxosError as error:
             self._refuse(error)
         self._starting = Deferred.fromCoroutine(self._start()).addErrback(self._broken)
 
-    def _open(self) -> None:
+    def _open(self, opened: ExitStack) -> None:
         """Open everything that is on the disk, and make the parts that need no network.
 
+        :param opened: closes what was opened, should something go wrong after that.
         :raises StartError: state and journal do not belong together, or another process has them.
         :raises DiskError: the disk refuses.
+        :raises ConfigError: an endpoint names nothing.
         """
+        opened.callback(self.journal.close)
         self._engine = RocksEngine(Path(self._config.data) / "state")
+        opened.callback(self._engine.close)
         limit = self._cluster.limits.value_bytes_max
         self._state = State(self._engine, GROUP, value_bytes_max=limit)
         recovered = self.journal.recovered
@@ -130,6 +130,8 @@ class Node(MultiService):
         replayed = replay(self.journal, self._state)
         if replayed:
             self._log.info("executed {count} slots from the journal", count=replayed)
+        self._links = self._make_links()
+        # Its threads own the journal from here on: nothing that follows can fail.
         self._disk = Disk(
             self.journal,
             reactor=self._reactor,
@@ -137,11 +139,10 @@ class Node(MultiService):
             failed=self.halt,
             monotonic=self._monotonic,
         )
-        self._links = self._make_links()
         self._persister = Persister(
             self._state,
             durable_through=durable,
-            sync=lambda: self._when_durable(self._disk.sync()),
+            sync=lambda: self._disk.when_durable(self._disk.sync()),
             reactor=self._reactor,
             persisted=lambda through: self._post(Persisted(through)),
             failed=self._broken,
@@ -167,6 +168,7 @@ class Node(MultiService):
             reactor=self._reactor,
             dialect=self._cluster.options.replies,
             limits=HttpLimits.of(self._cluster.limits),
+            names=self._config.hosts,
             open_to_all=self._cluster.options.admin_from_anywhere,
         )
         endpoint = listening_endpoint(self._reactor, self._config.http)
@@ -196,7 +198,14 @@ class Node(MultiService):
         # The port is closed to newcomers; what is on its way is still answered.
         closing = succeed(None) if self._http is None else self._http.stopListening()
         if self._driver is not None and self._trouble is None:
-            await self._leave(self._driver)
+            self._prober.stopService()
+            await Departure(
+                self._driver.replica,
+                self._requests,
+                post=self._post,
+                clock=self._reactor,
+                monotonic=self._monotonic,
+            ).begin()
         self._trouble = self._trouble or "this node is stopping"
         self._requests.close(self._trouble)
         if self._driver is not None:
@@ -207,24 +216,6 @@ class Node(MultiService):
         self._engine.close()
         self._log.info("stopped")
 
-    async def _leave(self, driver: Driver) -> None:
-        """Let requests under way end, and another node lead."""
-        self._prober.stopService()
-        replica = driver.replica
-        heirs = replica.peers.heirs(self._monotonic())
-        led = bool(heirs) and replica.leader.node == self.node
-        self._leaving = Deferred() if led else succeed(None)
-        idle = self._requests.refuse("this node is stopping")
-        driver.post(Leaving())
-        waiting = gatherResults([idle, self._leaving], consumeErrors=True)
-        try:
-            await waiting.addTimeout(LEAVE_S_MAX, self._reactor)
-        except (NotInTime, FirstError):
-            self._log.warn("did not wait longer for requests, or for another node to lead")
-        else:
-            if led:
-                self._log.info("leadership was handed over")
-
     def halt(self, error: Exception) -> None:
         """Stop at once, because of ``error``: promise nothing, vote for nothing, answer nothing."""
         if self.halted():
@@ -234,10 +225,6 @@ class Node(MultiService):
         if self._driver is not None:
             self._driver.stop()
         self._requests.close(f"the node had to stop: {error}")
-        # Nothing becomes durable any more: whoever waits for it must not do so for ever.
-        persisting, self._persisting = self._persisting, deque()
-        for _, waiting in persisting:
-            waiting.errback(error)
         # In a turn of its own: whoever is told may want to stop this service.
         self._reactor.callLater(0, self._fatal, str(error))
 
@@ -261,11 +248,13 @@ class Node(MultiService):
         )
         return Links(
             self._reactor,
-            formation=formation,
-            boot=self._boot,
-            process=f"{self._random.getrandbits(64):016x}",
-            rules=f"value_bytes_max={self._cluster.limits.value_bytes_max}",
-            head=self._head,
+            handshake=Handshake(
+                formation,
+                boot=self._boot,
+                process=f"{self._random.getrandbits(64):016x}",
+                rules=f"value_bytes_max={self._cluster.limits.value_bytes_max}",
+                held=self._held,
+            ),
             peers={
                 NodeId(peer.node): dialing_endpoint(self._reactor, peer.dial)
                 for peer in self._cluster.nodes
@@ -279,6 +268,7 @@ class Node(MultiService):
             lost=lambda peer: self._post(Lost(peer)),
             formed=lambda cluster: self._formed(cluster, formation),
             fatal=lambda sentence: self.halt(StartError(sentence)),
+            broken=self._broken,
             random=self._random,
             monotonic=self._monotonic,
         )
@@ -321,25 +311,14 @@ class Node(MultiService):
 
     def _persist(self, records: Sequence[Record]) -> Deferred[None]:
         """Journal the node's own records; fire once they would survive a power cut."""
-        return self._when_durable(self._disk.append(GROUP, records))
+        return self._disk.when_durable(self._disk.append(GROUP, records))
 
-    def _when_durable(self, number: int) -> Deferred[None]:
-        if number <= self._disk.durable:
-            return succeed(None)
-        if self._overview.halted:
-            return fail(DiskError("nothing becomes durable any more: the node had to stop"))
-        durable: Deferred[None] = Deferred()
-        self._persisting.append((number, durable))
-        return durable
-
-    def _head(self) -> tuple[int, str]:
-        """Return how many durable records there are, and the chain's digest after them."""
+    def _held(self) -> Holds:
+        """Return what the journal holds for good: nothing takes back what is shown of it."""
         records, digest = self.journal.durable_head
-        return records, digest.hex()
+        return Holds(records, digest.hex())
 
-    def _durable(self, number: int) -> None:
-        while self._persisting and self._persisting[0][0] <= number:
-            self._persisting.popleft()[1].callback(None)
+    def _durable(self, _: int) -> None:
         if self._driver is not None:
             self._driver.synced()
 
@@ -362,9 +341,6 @@ class Node(MultiService):
             self._log.info(
                 "{leader} leads, with ballot {round}", leader=leader.node, round=leader.round
             )
-        another = bool(leader.round) and leader.node != self.node
-        if another and self._leaving is not None and not self._leaving.called:
-            self._leaving.callback(None)
 
     # What the faces ask.
 

@@ -19,41 +19,15 @@ from twisted.python import usage
 from typing_extensions import override
 
 from kvpaxos.config import endpoints
-from kvpaxos.config.cluster import ClusterConfig, NodeConfig, default_cluster
-from kvpaxos.config.document import SETTINGS_BYTES_MAX
+from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.config.endpoints import EndpointError
-from kvpaxos.config.settings import parse
 from kvpaxos.errors import ConfigError, KvPaxosError, StartError
 from kvpaxos.node import logs, preflight
+from kvpaxos.node.settings import SETTINGS_FILE, read_settings
 from kvpaxos.version import VERSION
-
-SETTINGS_FILE: Final = "conf/settings.conf"
-"""Read if it exists and no other settings are named."""
 
 EXIT_REFUSED: Final = 2
 """The exit status of a process that cannot start as it was told to."""
-
-
-def read_settings(path: str | None) -> ClusterConfig:
-    """Return the cluster that the file at ``path`` describes.
-
-    Without a path it is that of `SETTINGS_FILE`, or the built-in one if there is no such file.
-
-    :raises ConfigError: if the file cannot be read, or holds no sound settings.
-    """
-    if path is None:
-        if not Path(SETTINGS_FILE).exists():
-            return default_cluster()
-        path = SETTINGS_FILE
-    try:
-        with Path(path).open("rb") as file:
-            # One byte more than may be there: enough to see that there is too much.
-            data = file.read(SETTINGS_BYTES_MAX + 1)
-    except OSError as error:
-        raise ConfigError(
-            f"{path}: {error.strerror}; name a settings file that can be read."
-        ) from None
-    return parse(path, data)
 
 
 class Options(usage.Options):

@@ -10,13 +10,11 @@ import errno
 import os
 import socket
 from pathlib import Path
-from typing import Final
 
 from kvpaxos.config.cluster import NodeConfig
 from kvpaxos.config.endpoints import Other, Tcp, Unix, endpoint
 from kvpaxos.errors import StartError
-
-_CONNECT_TIMEOUT_S: Final = 1.0
+from kvpaxos.node.addresses import is_stale_socket
 
 
 def check_places(node: NodeConfig) -> None:
@@ -93,13 +91,7 @@ def _check_socket(who: str, face: str, path: str) -> None:
         raise StartError(f"{who} {face}: there is no directory {directory}; make it first.")
     if not os.access(directory, os.W_OK | os.X_OK):
         raise StartError(f"{who} {face}: this user cannot write to {directory}; choose another.")
-    if Path(path).exists() and not Path(path).is_socket():
-        raise StartError(f"{who} {face}: {path} is in the way and is no socket; move it.")
-    with socket.socket(socket.AF_UNIX) as probe:
-        probe.settimeout(_CONNECT_TIMEOUT_S)
-        try:
-            probe.connect(path)
-        except OSError:
-            # Nobody answers: whatever lies there is what a killed node left.
-            return
-    raise StartError(f"{who} {face}: another process answers at {path}; stop that one.")
+    try:
+        is_stale_socket(path)
+    except StartError as error:
+        raise StartError(f"{who} {face}: {error}.") from None

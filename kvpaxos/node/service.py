@@ -12,14 +12,19 @@ node in an application of their own::
 from __future__ import annotations
 
 import atexit
+import gc
 import os
+import resource
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from random import SystemRandom
+from typing import Final
 
 from twisted.logger import Logger
 
+from kvpaxos.config.cluster import NodeConfig
 from kvpaxos.errors import DiskError, StartError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.node import Node
@@ -27,6 +32,10 @@ from kvpaxos.node.options import Options
 from kvpaxos.node.recovery import formation_of
 
 __all__ = ["Options", "makeService"]
+
+OPEN_FILES: Final = 4096
+"""Enough for all connections and all files at once. Otherwise many clients could keep the disk
+from opening a file of its own, and so stop the node."""
 
 _log = Logger()
 
@@ -53,10 +62,13 @@ def makeService(
         # The process is ours, and nothing is scheduled yet. The reactor's own clock is the
         # wall clock: set back, it would hold up every heartbeat, deadline and election.
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
+        _allow_open_files()
+        # The code that is loaded by now stays. To look through it again and again for garbage
+        # would stop the node for some 30 ms each time.
+        gc.freeze()
     config = options.node_config()
     try:
-        journal = Journal.open(Path(config.data) / "journal")
-        formation_of(journal, config.node, options.cluster_config().members, "")
+        journal = _open_journal(config, options.cluster_config().members)
     except (DiskError, StartError) as error:
         options.refuse(error)
 
@@ -70,6 +82,24 @@ def makeService(
         fatal=fatal or _end_process(),
         shutdown=shutdown or _stop_reactor,
     )
+
+
+def _allow_open_files() -> None:
+    """Have this process be allowed `OPEN_FILES`, or as many as the system lets it ask for."""
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
+    if allowed != resource.RLIM_INFINITY and allowed < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
+
+
+def _open_journal(config: NodeConfig, members: Sequence[str]) -> Journal:
+    """Return the journal of a node, if it is that of this node in this cluster."""
+    with ExitStack() as opened:
+        journal = Journal.open(Path(config.data) / "journal")
+        opened.callback(journal.close)
+        formation_of(journal, config.node, members, "")
+        opened.pop_all()
+    return journal
 
 
 def _stop_reactor() -> None:

@@ -37,8 +37,8 @@ class Identity:
     :ivar incarnation: which disk of the node this is; 0 if it has agreed to no cluster.
     :ivar boot: how often the node was started on this disk.
     :ivar process: a random word that tells this run from that of a copy of the disk.
-    :ivar records: how many records its journal holds.
-    :ivar head: the head of the journal's hash chain, in hexadecimal digits.
+    :ivar records: how many records of its journal would survive a power cut.
+    :ivar head: the chain's hash after the last of those, in hexadecimal digits.
     :ivar rules: the settings that replicas must share, such as ``value_bytes_max=1048576``:
         with others they would refuse other commands, and their states would part.
     """
@@ -80,6 +80,14 @@ class Welcome:
 
 
 @dataclass(frozen=True, slots=True)
+class Holds:
+    """A node says how far its journal has come since it was greeted. See `Identity`."""
+
+    records: int
+    head: str
+
+
+@dataclass(frozen=True, slots=True)
 class Refused:
     """Answers a greeting that was not found in order; the connection ends here.
 
@@ -89,7 +97,7 @@ class Refused:
     reason: str
 
 
-Greeting: TypeAlias = Hello | Welcome | Refused | Form | Stands
+Greeting: TypeAlias = Hello | Welcome | Refused | Form | Stands | Holds
 """What travels on a link besides Paxos messages."""
 
 Frame: TypeAlias = Message | Greeting
@@ -132,6 +140,7 @@ GREETINGS: Final = (
     Kind(67, Refused, (text,)),
     Kind(68, Form, (text, nodes)),
     Kind(69, Stands, (_standing,)),
+    Kind(70, Holds, (count, text)),
 )
 """Their tags follow those of messages."""
 

@@ -98,6 +98,7 @@ def test_a_refusal_says_what_to_do() -> None:
         " and start the node again"
     )
     assert "let this user write there" in str(refusal(path, "open", PermissionError(13, "no")))
+    assert "let this process open more files" in str(refusal(path, "open", OSError(24, "many")))
     assert "see that this disk is sound" in str(refusal(path, "sync", OSError(5, "error")))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from twisted.internet import reactor as installed_reactor  # noqa: TID253 -- sockets are real here
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -21,17 +21,21 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
+from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.links import Links
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Accepted, Message, Prepare
 from kvpaxos.paxos.records import Formed, Forming, NodeRecord
+from kvpaxos.wire.greeting import Holds
 
 REACTOR: Any = installed_reactor
 
 GIVE_UP_S = 20.0
 """A test that waits longer for an event has failed."""
+
+Record = TypeVar("Record", bound=NodeRecord)
 
 Delivery = tuple[NodeId, int, Message]
 
@@ -65,6 +69,7 @@ class Member:
     """Links, a journal that is a list, and the memory of all that the links have told.
 
     :ivar disk: survives the member; give it to the next one of that name.
+    :ivar holds: what it shows of its journal.
     """
 
     def __init__(
@@ -77,27 +82,31 @@ class Member:
         disk: list[NodeRecord] | None = None,
         boot: int = 1,
         process: str | None = None,
+        holds: Holds | None = None,
         clock: Any = None,
         **more: Any,
     ) -> None:
         self.node = node
         self.disk: list[NodeRecord] = [] if disk is None else disk
+        self.holds = holds or Holds(0, "00")
         self.delivered: list[Delivery] = []
         self.events: list[tuple[Literal["dialed", "lost", "formed", "fatal"], str]] = []
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
         self.links = Links(
             clock or REACTOR,
-            formation=Formation(
-                node,
-                members,
-                forming=next((one for one in self.disk[::-1] if isinstance(one, Forming)), None),
-                formed=next((one for one in self.disk[::-1] if isinstance(one, Formed)), None),
-                fresh_cluster=f"cluster of {node}",
+            handshake=Handshake(
+                Formation(
+                    node,
+                    members,
+                    forming=self._last(Forming),
+                    formed=self._last(Formed),
+                    fresh_cluster=f"cluster of {node}",
+                ),
+                boot=boot,
+                process=process or f"{node} {boot}",
+                rules="r=1",
+                held=lambda: self.holds,
             ),
-            boot=boot,
-            process=process or f"{node} {boot}",
-            head=lambda: (len(self.disk), "00"),
-            rules="r=1",
             peers=peers,
             listener=listener,
             switches=Switches(node, members, random=Random(node), allowed=True),
@@ -107,9 +116,13 @@ class Member:
             lost=lambda peer: self._event("lost", peer),
             formed=lambda cluster: self._event("formed", cluster),
             fatal=lambda sentence: self._event("fatal", sentence),
+            broken=lambda failure: self._event("fatal", failure.getErrorMessage()),
             random=Random(node),
             **more,
         )
+
+    def _last(self, kind: type[Record]) -> Record | None:
+        return next((record for record in self.disk[::-1] if isinstance(record, kind)), None)
 
     def persist(self, records: Sequence[NodeRecord]) -> Deferred[None]:
         """Keep ``records``, at once."""

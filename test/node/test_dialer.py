@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from random import Random
 
 import pytest
@@ -22,8 +23,11 @@ class Endpoint:
 
     def __init__(self) -> None:
         self.attempts: list[Deferred[IProtocol]] = []
+        self.error: Exception | None = None
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:  # noqa: N803
+        if self.error is not None:
+            raise self.error
         self.attempts.append(Deferred())
         return self.attempts[-1]
 
@@ -58,13 +62,28 @@ def failures() -> list[LinkError]:
 
 
 @pytest.fixture
-def dialer(endpoint: Endpoint, clock: Clock, failures: list[LinkError]) -> Dialer:
+def broken() -> list[Failure]:
+    return []
+
+
+@pytest.fixture
+def dialer(
+    endpoint: Endpoint, clock: Clock, failures: list[LinkError], broken: list[Failure]
+) -> Iterator[Dialer]:
     def make() -> Connection:
         raise AssertionError("nothing connects here")
 
-    dialer = Dialer(endpoint, make, clock=clock, random=Random(0), failed=failures.append)
+    dialer = Dialer(
+        endpoint,
+        make,
+        clock=clock,
+        random=Random(0),
+        failed=failures.append,
+        broken=broken.append,
+    )
     dialer.startService()
-    return dialer
+    yield dialer
+    assert broken == []
 
 
 def test_delays_grow_from_the_least_to_the_greatest() -> None:
@@ -129,6 +148,32 @@ def test_an_attempt_that_comes_to_nothing_is_given_up(
     assert [str(failure) for failure in failures] == ["cannot be reached: no answer within 2 s"]
     clock.advance(RETRY_S_MIN)
     assert len(endpoint.attempts) == 2
+
+
+@pytest.mark.usefixtures("dialer")
+def test_an_endpoint_may_fail_in_any_way(
+    endpoint: Endpoint, clock: Clock, failures: list[LinkError]
+) -> None:
+    endpoint.error = ValueError("no such family")
+    endpoint.refuse()
+    clock.advance(RETRY_S_MAX)
+    assert str(failures[-1]) == "cannot be reached: no such family"
+    endpoint.error = None
+    clock.advance(RETRY_S_MAX)
+    assert len(endpoint.attempts) == 2
+
+
+def test_an_error_that_was_not_foreseen_is_told_and_not_only_logged(
+    dialer: Dialer, endpoint: Endpoint, broken: list[Failure]
+) -> None:
+    """Otherwise a node would serve on that never again dials one of the others."""
+    connection = FakeConnection()
+    endpoint.attempts[-1].callback(connection)  # type: ignore[arg-type]
+    connection.ready.errback(Failure(AssertionError("a bug")))
+    assert broken.pop().getErrorMessage() == "a bug"
+    stopping = dialer.stopService()
+    assert stopping is not None
+    assert stopping.called
 
 
 def test_hurry_makes_the_next_attempt_at_once(dialer: Dialer, endpoint: Endpoint) -> None:

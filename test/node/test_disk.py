@@ -143,11 +143,43 @@ def test_what_was_queued_during_a_sync_shares_the_next(bench: Bench) -> None:
     assert bench.durable == [1, 101]
 
 
+def test_what_nobody_waits_for_is_written_with_the_next_that_is_synced(bench: Bench) -> None:
+    writes: list[str] = []
+
+    def watch(name: str) -> None:
+        if name == "write":
+            writes.append(name)
+
+    bench.files.fault = watch
+    for slot in range(1, 11):
+        bench.disk.append(0, [vote(slot)])
+        bench.until_durable(bench.disk.number)
+        bench.disk.append(0, [decided(slot)])
+    # Each time the records, and a mark.
+    assert len(writes) == 20
+    assert bench.disk.number - bench.disk.durable == 1
+    assert open_journal(bench.files.after_kill()).recovered.groups[0].decided_through == 9
+    bench.disk.write()
+    bench.stop()
+    assert len(writes) == 22
+
+
+def test_what_nobody_waits_for_is_not_held_back_for_ever(bench: Bench) -> None:
+    bench.disk.append(0, [vote(1)])
+    bench.until_durable(1)
+    bench.disk.append(0, [decided(1), learned(2)])
+    bench.disk.write()
+    while open_journal(bench.files.after_kill()).recovered.record_count < 3:
+        pass
+    assert bench.journal.syncs == 1
+    assert bench.durable == [1]
+
+
 def test_what_is_decided_is_written_and_not_synced(bench: Bench) -> None:
     bench.disk.append(0, [vote(1)])
     bench.until_durable(1)
     bench.disk.append(0, [decided(1), learned(2)])
-    # Reading comes after writing only by chance: ask until it is there.
+    # Whoever reads has it written; reading comes after that only by chance: ask again.
     while not bench.result(bench.disk.decided(0, Slot(2), Slot(2), 1000)):
         pass
     assert bench.journal.syncs == 1
@@ -169,6 +201,36 @@ def test_whoever_needs_it_has_a_watermark_synced(bench: Bench) -> None:
     assert bench.disk.sync() == number
     bench.stop()
     assert bench.journal.syncs == syncs
+
+
+def test_each_waits_for_its_own_record(bench: Bench) -> None:
+    gate = bench.gate()
+    fired: list[int] = []
+
+    def write(slot: int) -> None:
+        number = bench.disk.append(0, [vote(slot)])
+        bench.disk.when_durable(number).addCallback(lambda _: fired.append(slot))
+
+    write(1)
+    gate.wait()
+    write(2)
+    write(3)
+    assert fired == []
+    gate.let_one_pass()
+    bench.until_durable(1)
+    assert fired == [1]
+    gate.let_all_pass()
+    bench.until_durable(3)
+    assert fired == [1, 2, 3]
+    assert bench.disk.when_durable(3).called
+
+
+def test_after_a_failure_nobody_waits_any_more(bench: Bench) -> None:
+    bench.files.fault = failing_call(0, errno.EIO, frozenset({"sync"}))
+    waiting = bench.disk.when_durable(bench.disk.append(0, [vote(1)]))
+    assert bench.result(waiting).check(DiskError)
+    later = bench.disk.when_durable(bench.disk.append(0, [vote(2)]))
+    assert "nothing becomes durable any more" in bench.result(later).getErrorMessage()
 
 
 def test_the_oldest_record_that_waits_for_a_sync_is_what_counts(bench: Bench) -> None:

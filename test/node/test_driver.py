@@ -12,10 +12,10 @@ from twisted.python.failure import Failure
 
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.errors import OutcomeUnknown, Unavailable
-from kvpaxos.node.driver import INBOX_MAX, Driver
+from kvpaxos.node.driver import GRAIN_S, INBOX_MAX, TICK_S, Driver
 from kvpaxos.node.requests import Executed, Requests
 from kvpaxos.node.state import State
-from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Received
 from kvpaxos.paxos.messages import (
     Accept,
@@ -32,6 +32,7 @@ from kvpaxos.paxos.messages import (
     Promise,
     Watermark,
 )
+from kvpaxos.paxos.proposer import Following, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import DecidedThrough, Promised, Record
 from kvpaxos.paxos.replica import Memory, Replica
@@ -49,12 +50,16 @@ class SlowDisk:
     def __init__(self) -> None:
         self.records: list[Record] = []
         self.durable = 0
+        self.writes = 0
         self.forgotten = Slot(0)
         self.lookups: list[tuple[int, Slot, Slot, Deferred[list[Decision]]]] = []
 
     def append(self, group: int, records: Sequence[Record]) -> int:
         self.records += records
         return len(self.records)
+
+    def write(self) -> None:
+        self.writes += 1
 
     def forget(self, group: int, through: Slot) -> None:
         self.forgotten = through
@@ -145,6 +150,13 @@ class Bench:
         )
         self.receive(Ping(health, 0.0), Pong(health, self.clock.seconds()))
         return ballot
+
+
+def health_of(following: Ballot) -> Health:
+    """Return what a peer says of itself that has decided nothing yet."""
+    return Health(
+        following, able=True, decided_through=Slot(0), kept_from=Slot(1), durable_through=Slot(0)
+    )
 
 
 @pytest.fixture
@@ -276,6 +288,26 @@ def test_a_write_that_was_sent_is_unknown_after_its_deadline(bench: Bench) -> No
     bench.clock.pump([0.02] * 30)
     assert [outcome.type for outcome in outcomes] == [OutcomeUnknown]
     bench.driver.stop()
+
+
+def test_time_is_told_now_and_then_and_right_when_the_node_is_to_stand(bench: Bench) -> None:
+    """An idle node has little to do but to look at the clock; an election is in a hurry."""
+    bench.follow()
+    bench.driver.start()
+    bench.clock.pump([TICK_S / 10] * 52)
+    assert bench.disk.writes == 6
+    bench.receive(Ping(health_of(ZERO_BALLOT), 0.0))
+    role = bench.driver.replica.role
+    assert isinstance(role, Following)
+    wait_s = role.stand_at - bench.clock.seconds()
+    assert 0 < wait_s < TICK_S
+    bench.clock.advance(wait_s)
+    assert bench.disk.writes == 6
+    bench.clock.advance(GRAIN_S)
+    assert bench.disk.writes == 7
+    assert type(bench.driver.replica.role) is Preparing
+    bench.driver.stop()
+    assert not bench.clock.getDelayedCalls()
 
 
 def test_an_error_halts_the_driver_once_and_for_all(bench: Bench) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.wire.greeting import Identity
+from kvpaxos.wire.greeting import Holds, Identity
 
 A, B, C = NodeId("n01"), NodeId("n02"), NodeId("n03")
 
@@ -120,6 +120,78 @@ def test_a_copy_of_a_node_that_was_formed_since_it_greeted_is_told_from_it() -> 
     assert runs.objection(THEIRS, alive=False) is None
     copy = replace(THEIRS, process="copy")
     assert "two processes" in (runs.objection(copy, alive=False) or "")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "sentence"),
+    [
+        (replace(THEIRS, boot=4, process="next", records=10, head="0a"), None),
+        (replace(THEIRS, boot=4, process="next", records=9), None),
+        (replace(THEIRS, boot=4, process="copy", records=8), "n02 shows a journal of 8 records"),
+        (replace(THEIRS, boot=9, process="copy", records=0), "n02 shows a journal of 0 records"),
+        (replace(THEIRS, boot=4, process="copy", head="0b"), "another journal of 9 records"),
+        (replace(THEIRS, head="0b"), "another journal of 9 records"),
+        (replace(THEIRS, incarnation=2, boot=1, process="new", records=3, head="0c"), None),
+    ],
+    ids=[
+        "a restart",
+        "a journal that did not grow",
+        "a copy from before",
+        "a much older copy",
+        "a copy that went another way",
+        "a journal that was replaced",
+        "another disk, with leave",
+    ],
+)
+def test_a_journal_keeps_what_was_seen_of_it(theirs: Identity, sentence: str | None) -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    for alive in (True, False):
+        objection = runs.objection(theirs, alive=alive)
+        assert objection is None if sentence is None else sentence in (objection or "")
+
+
+def test_what_a_journal_held_later_in_a_run_counts_in_the_next() -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    assert runs.holds(B, "theirs", Holds(20, "14"), floor=9) is None
+    copy = replace(THEIRS, boot=4, process="copy", records=15, head="0f")
+    assert "n02 shows a journal of 15 records" in (runs.objection(copy, alive=True) or "")
+    other = replace(THEIRS, boot=4, process="copy", records=20, head="0f")
+    assert "another journal of 20 records" in (runs.objection(other, alive=True) or "")
+    assert runs.objection(replace(THEIRS, boot=4, process="next", records=21), alive=True) is None
+
+
+def test_words_of_a_run_may_come_late_but_none_from_before_one_that_it_answers() -> None:
+    """A process whose memory was set back, too, shows less in answer than it had shown before."""
+    runs = Runs()
+    runs.note(replace(THEIRS, records=20, head="14"))
+    assert runs.records(B) == 20
+    # It was under way for longer than what was said after it.
+    assert runs.objection(THEIRS, alive=True) is None
+    runs.note(THEIRS)
+    assert runs.records(B) == 20
+    assert "n02 shows a journal of 9 records" in (
+        runs.objection(THEIRS, alive=True, floor=20) or ""
+    )
+    assert "a journal of 19 records" in (runs.holds(B, "theirs", Holds(19, "13"), floor=20) or "")
+    assert "another journal of 20" in (runs.holds(B, "theirs", Holds(20, "13"), floor=20) or "")
+    assert runs.records(B) == 20
+
+
+def test_what_an_earlier_run_held_is_no_news_once_a_later_one_was_seen() -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    runs.note(replace(THEIRS, boot=4, process="next", records=10, head="0a"))
+    assert runs.holds(B, "theirs", Holds(9, "00"), floor=0) is None
+    assert runs.records(B) == 10
+
+
+def test_the_journal_of_a_node_that_never_voted_may_be_cleaned() -> None:
+    runs = Runs()
+    runs.note(EMPTY_B)
+    assert runs.holds(B, "theirs", Holds(20, "14"), floor=9) is None
+    assert runs.objection(replace(EMPTY_B, process="clean", records=1), alive=False) is None
 
 
 def test_an_objection_is_no_acquaintance() -> None:

@@ -7,10 +7,14 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.task import Clock
 
 from kvpaxos.errors import StartError
+from kvpaxos.node.connection import LinkError
+from kvpaxos.node.links import REMIND_S
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.records import Formed, Forming
+from kvpaxos.wire.greeting import Holds
 from test.node.members import Cluster, Loopback, Member, reply, request, soon
 
 A, B, C = NodeId("n01"), NodeId("n02"), NodeId("n03")
@@ -237,6 +241,73 @@ async def test_a_copy_of_a_node_that_runs_is_refused_and_the_node_is_not_disturb
     a.links.send(0, B, request(1))
     await b.until(lambda: b.messages(A) == [request(1)])
     await clone.links.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_copy_of_an_earlier_moment_of_the_last_run_is_refused(three: Cluster) -> None:
+    a, b, c = await three.start_and_meet()
+    b.holds = Holds(20, "14")
+    await soon(lambda: a.status(B)["records"] == c.status(B)["records"] == 20)
+    await three.stop(B)
+    (copy,) = three.start(B, holds=Holds(15, "0f"))
+    for member in (A, C):
+        await refusal(copy, member)
+        assert any(
+            "a journal of 15 records, but 20 were seen" in sentence
+            for sentence in copy.links.complaints._logged[member]
+        )
+    assert copy.up() == set()
+    await three.stop(B)
+    three.start(B, holds=Holds(21, "15"))
+    await three.met()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_process_that_was_set_back_with_its_disk_is_refused_before_it_says_a_word(
+    three: Cluster,
+) -> None:
+    """As by the snapshot of a virtual machine: even its random word is the old one."""
+    a, b, c = await three.start_and_meet()
+    b.holds = Holds(20, "14")
+    await soon(lambda: a.status(B)["records"] == c.status(B)["records"] == 20)
+    b.holds = Holds(9, "09")
+    heard = len(a.delivered)
+    for connection in b.links._greeted():
+        connection.drop(LinkError("lost", "the machine was set back"))
+    for member in (a, c):
+        await refusal(b, member.node)
+        await member.until(lambda: B not in member.up())  # noqa: B023 -- it is awaited here
+    b.links.send(0, A, request(1))
+    for _ in range(3):
+        await refusal(b, A)
+    assert len(a.delivered) == heard
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_cut_link_still_tells_how_far_journals_have_come(three: Cluster) -> None:
+    """And counts no loss for it: what is told belongs to the greetings."""
+    a, b, _ = await three.start_and_meet()
+    a.links.switches.set(None, None, state="cut")
+    b.holds = Holds(20, "14")
+    await soon(lambda: a.status(B)["records"] == 20)
+    assert a.status(B)["dropped"] == {}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_journal_that_does_not_grow_is_not_told_of_again(three: Cluster) -> None:
+    clock = Clock()
+    three.form()
+    a, b, _ = three.start(clock=clock)
+    await three.met()
+    told = a.links._links[B].told
+    assert told == a.holds
+    a.holds = Holds(5, "05")
+    clock.advance(REMIND_S)
+    await soon(lambda: b.status(A)["records"] == 5)
+    assert a.links._links[B].told is a.holds
+    a.holds = Holds(5, "05")
+    clock.advance(REMIND_S)
+    assert a.links._links[B].told is not a.holds
 
 
 @pytest_twisted.ensureDeferred

@@ -265,7 +265,7 @@ def member(cluster: Cluster) -> Member:
 
 def hello(cluster: Cluster, *, node: NodeId = B, process: str = "stranger") -> bytes:
     """Return the greeting of somebody who calls himself ``node``, to n01."""
-    identity = Identity(node, cluster.names, "cluster", True, 1, 1, process, 2, "00", "r=1")  # noqa: FBT003
+    identity = Identity(node, cluster.names, "cluster", True, 1, 1, process, 0, "00", "r=1")  # noqa: FBT003
     return frame(encode_greeting(Hello(PROTOCOL_VERSION, A, identity)))
 
 

@@ -15,7 +15,8 @@ from kvpaxos.config.cluster import default_cluster
 from kvpaxos.config.settings import render
 from kvpaxos.errors import ConfigError, StartError
 from kvpaxos.node import logs
-from kvpaxos.node.options import Options, read_settings
+from kvpaxos.node.options import Options
+from kvpaxos.node.settings import read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -83,7 +84,10 @@ def test_a_socket_at_which_somebody_answers(node: NodeConfig, tmp_path: Path) ->
         other.bind(str(path))
         other.listen()
         told = refused(node)
-    assert told == f"n01 cannot serve peer: another process answers at {path}; stop that one."
+    assert told == (
+        f"n01 cannot serve peer: another process listens on {path} already: stop it, or give"
+        " this node another path."
+    )
     # What a process that was killed leaves behind is in nobody's way.
     assert path.is_socket()
     preflight.check_places(node)
@@ -92,7 +96,23 @@ def test_a_socket_at_which_somebody_answers(node: NodeConfig, tmp_path: Path) ->
 def test_a_file_where_the_socket_should_be(node: NodeConfig, tmp_path: Path) -> None:
     path = tmp_path / "http.sock"
     path.write_text("mine")
-    assert refused(node).endswith(f"{path} is in the way and is no socket; move it.")
+    assert refused(node).endswith(
+        f"{path} is in the way of a socket, and is none: move it elsewhere."
+    )
+
+
+def test_a_socket_whose_callers_queue_up(node: NodeConfig, tmp_path: Path) -> None:
+    """Nobody takes them, as while a process replays its journal: it is alive all the same."""
+    path = tmp_path / "peer.sock"
+    with socket.socket(socket.AF_UNIX) as other, ExitStack() as callers:
+        other.bind(str(path))
+        other.listen(0)
+        for _ in range(3):
+            caller = callers.enter_context(socket.socket(socket.AF_UNIX))
+            caller.settimeout(0)
+            with suppress(BlockingIOError):
+                caller.connect(str(path))
+        assert "another process listens on" in refused(node)
 
 
 def test_a_socket_in_a_directory_that_is_missing(node: NodeConfig, tmp_path: Path) -> None:

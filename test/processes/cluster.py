@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-START_S = 20.0
+START_S = 60.0
 """No node takes so long to start, or a cluster to find a leader, on the slowest machine."""
 
 ROOT = Path(__file__).parents[2]
@@ -60,6 +60,12 @@ class Node:
 
     def ask(self, method: str, path: str, timeout_s: float = 15.0, **parameters: str) -> Reply:
         """Send one request; parameters go into the query of a GET and the body of a POST."""
+        return self.send(method, path, parameters, timeout_s)
+
+    def send(
+        self, method: str, path: str, parameters: Mapping[str, str], timeout_s: float = 15.0
+    ) -> Reply:
+        """Do as `ask` does."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
         encoded = urlencode(parameters)
         try:
@@ -87,11 +93,15 @@ class Node:
 
 
 class Cluster:
-    """Some nodes, their settings and their directories."""
+    """Some nodes, their settings and their directories.
+
+    :ivar twistd: the command that starts a node; its options follow.
+    """
 
     def __init__(self, directory: Path, nodes: int = 3, transport: str = "tcp") -> None:
         self.directory = directory
         self.transport = transport
+        self.twistd: tuple[str, ...] = (TWISTD,)
         ports = free_ports(2 * nodes)
         self.nodes = [
             Node(f"n{number:02}", port) for number, port in enumerate(ports[:nodes], start=1)
@@ -133,7 +143,7 @@ class Cluster:
             assert node.process is None, f"{node.name} runs already"
             node.process = subprocess.Popen(  # noqa: S603  (our own command)
                 [
-                    *(TWISTD, "-n", "kvpaxos", "--node", node.name),
+                    *(*self.twistd, "-n", "kvpaxos", "--node", node.name),
                     *("--config", str(self.settings), *options),
                 ],
                 cwd=self.directory,
@@ -143,7 +153,9 @@ class Cluster:
                 text=True,
             )
             node.news = queue.Queue()
-            threading.Thread(target=_listen, args=(node, node.process), daemon=True).start()
+            threading.Thread(
+                target=_listen, args=(node, node.process, node.news), daemon=True
+            ).start()
 
     def signal(self, node: Node, number: signal.Signals) -> int:
         """Send ``node`` a signal that ends it, and return its exit status."""
@@ -206,10 +218,11 @@ def free_ports(count: int) -> list[int]:
     raise AssertionError("no free ports")
 
 
-def _listen(node: Node, process: subprocess.Popen[str]) -> None:
+def _listen(node: Node, process: subprocess.Popen[str], news: queue.Queue[str | None]) -> None:
+    # Its own news: the node may have been started again before these are all read.
     assert process.stdout is not None
     with process.stdout as output:
         for line in output:
             node.lines.append(line.rstrip())
-            node.news.put(line.rstrip())
-    node.news.put(None)
+            news.put(line.rstrip())
+    news.put(None)

@@ -129,6 +129,18 @@ def test_a_node_with_nobody_to_hand_over_to_closes_its_files_all_the_same(tcp: C
     assert not any("Traceback" in line for line in leader.lines)
 
 
+def test_a_cluster_that_is_stopped_whole_waits_for_nobody(tcp: Cluster) -> None:
+    processes = [node.process for node in tcp.nodes if node.process is not None]
+    for process in processes:
+        process.send_signal(signal.SIGTERM)
+    for node, process in zip(tcp.nodes, processes, strict=True):
+        assert process.wait(timeout=START_S) == -signal.SIGTERM
+        node.wait_for_line("Node: stopped")
+        node.process = None
+        assert not any("did not wait longer" in line for line in node.lines), node.lines
+    tcp.start()
+
+
 def test_shutdown_answers_first_and_then_the_port_is_free(tcp: Cluster) -> None:
     node = tcp.nodes[0]
     assert node.ask("POST", "/kvman/shutdown").status == 200

@@ -28,6 +28,7 @@ MESSAGES: Final[dict[type[messages.Message], st.SearchStrategy[messages.Message]
     messages.AskReadSlot: st.builds(messages.AskReadSlot, counts),
     messages.Confirm: st.builds(messages.Confirm, ballots, counts),
     messages.TakeOver: st.builds(messages.TakeOver, ballots),
+    messages.Chosen: st.builds(messages.Chosen, ballots, slots, healths, instants),
     messages.Promise: st.builds(
         messages.Promise,
         ballots,

@@ -55,6 +55,7 @@ def test_tags_are_never_given_to_another_class() -> None:
         7: "AskReadSlot",
         8: "Confirm",
         9: "TakeOver",
+        10: "Chosen",
         33: "Promise",
         34: "Accepted",
         35: "Nack",

@@ -20,6 +20,7 @@ from kvpaxos.wire.greeting import (
     Frame,
     Greeting,
     Hello,
+    Holds,
     Identity,
     Refused,
     VersionError,
@@ -42,6 +43,7 @@ STRATEGIES: Final[dict[type[Greeting], st.SearchStrategy[Greeting]]] = {
     Refused: st.builds(Refused, texts),
     Form: st.builds(Form, texts, member_lists),
     Stands: st.builds(Stands, standings),
+    Holds: st.builds(Holds, counts, texts),
 }
 
 HELLO = Hello(
