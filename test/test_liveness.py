@@ -176,18 +176,57 @@ def test_nothing_is_lost_and_nobody_waits_when_the_leader_hands_over_since_it(
     assert world.leader not in (None, leader)
 
 
-@pytest.mark.parametrize("sync_s", [(0.08, 0.12), (0.4, 0.9), (1.2, 1.5)])
-def test_where_all_disks_are_slow_nobody_hands_over(seed: int, sync_s: tuple[float, float]) -> None:
-    world = World(seed, sync_s=sync_s)
-    world.start()
-    assert world.run_until(lambda: world.leader is not None, 10.0)
+TICK_S = 0.05
+"""Where everything takes long, few ticks will do."""
+
+SLOW_DISKS = [(0.08, 0.12), (0.4, 0.9), (1.2, 1.5), (2.8, 3.0), (4.0, 8.0)]
+"""How long syncs take, at least and at most."""
+
+
+def find_leader(world: World, within_s: float) -> NodeId:
+    assert world.run_until(lambda: world.leader is not None, within_s)
+    assert world.leader is not None
+    return world.leader
+
+
+def write_now_and_then(world: World, slowest_s: float) -> list[Request]:
+    """Write through every node that is up, while the slowest disk syncs a few times."""
+    names = [name for name in world.names if world.nodes[name].up]
     requests = []
-    for _ in range(100):
-        requests += [world.write(name, patience_s=10.0) for name in world.names]
-        world.run(0.1)
-    world.run(10.0)
-    assert_all_done(requests)
-    assert len(world.leaders) == 1
+    for _ in range(6):
+        requests += [world.write(name, patience_s=10 * slowest_s) for name in names]
+        world.run(slowest_s / 2)
+    world.run_until(lambda: all(request.ending for request in requests), 10 * slowest_s)
+    return requests
+
+
+@pytest.mark.parametrize("sync_s", SLOW_DISKS)
+def test_where_all_disks_are_slow_a_leader_stays_until_it_is_killed(
+    seed: int, sync_s: tuple[float, float]
+) -> None:
+    slowest_s = sync_s[1]
+    world = World(seed, sync_s=sync_s, tick_s=TICK_S)
+    world.start()
+    leader = find_leader(world, 2 * slowest_s + RECOVERY_S)
+    assert_all_done(write_now_and_then(world, slowest_s))
+    assert [ballot.node for ballot in world.leaders] == [leader]
+    world.crash(leader)
+    find_leader(world, 3 * slowest_s + RECOVERY_S)
+    assert_all_done(write_now_and_then(world, slowest_s))
+    assert len(world.leaders) == 2
+
+
+@pytest.mark.parametrize("quick", [1, 2], ids="{} quick".format)
+def test_with_some_quick_disks_and_some_slow_ones_somebody_leads(seed: int, quick: int) -> None:
+    slowest_s = 8.0
+    world = World(seed, tick_s=TICK_S)
+    for name in world.names[quick:]:
+        world.slow_down(name, (0.5 * slowest_s, slowest_s))
+    world.start()
+    find_leader(world, 5 * slowest_s)
+    world.crash(world.names[0])
+    find_leader(world, 5 * slowest_s)
+    assert_all_done(write_now_and_then(world, slowest_s))
 
 
 def test_a_long_way_between_the_nodes_unseats_nobody(seed: int) -> None:

@@ -23,8 +23,12 @@ from kvpaxos.paxos.messages import NOOP, Accept, Accepted, Batch, Command, Envel
 from kvpaxos.paxos.outbox import Outbox
 from kvpaxos.paxos.proposer import Leading, Preparing
 from kvpaxos.paxos.reads import ReadRounds
-from test.simulator.climate import Climate, draw_anarchy, draw_storm
+from kvpaxos.store.recent import RecentAnswers
+from kvpaxos.store.repeats import Repeats
+from test.simulator.appenders import check_exactly_once
+from test.simulator.climate import Climate, draw_anarchy, draw_retries, draw_storm
 from test.simulator.storm import simulate
+from test.simulator.world import World
 
 SEEDS_MAX = 400
 """A bug that so many worlds do not show is one that the simulator is blind to."""
@@ -160,6 +164,14 @@ def a_read_joins_the_round_that_is_under_way(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(ReadRounds, "ask", ask)
 
 
+def a_request_that_comes_again_is_executed_again(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Repeats, "recall", lambda *_: None)
+
+
+def what_was_answered_is_forgotten_in_a_restart(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(RecentAnswers, "_load", lambda *_: None)
+
+
 PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
     (prepare_is_shown_before_its_promise_is_durable, draw_storm),
     (votes_are_shown_before_they_are_durable, draw_storm),
@@ -174,6 +186,8 @@ PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
     (an_acceptor_votes_below_its_promise, draw_anarchy),
     (what_is_decided_above_a_hole_is_voted_in_again, draw_storm),
     (a_read_joins_the_round_that_is_under_way, draw_storm),
+    (a_request_that_comes_again_is_executed_again, draw_retries),
+    (what_was_answered_is_forgotten_in_a_restart, draw_retries),
 ]
 
 
@@ -185,9 +199,32 @@ def test_it_is_caught_that(
     assert any(_fails(seed, draw) for seed in range(SEEDS_MAX)), f"{SEEDS_MAX} seeds were blind"
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pytest.param({"p": "<c.1><c.2><c.1>"}, id="carried out twice"),
+        pytest.param({"p": "<c.1><c.2>", "q": "<c.1>"}, id="carried out under another key too"),
+        pytest.param({"p": "<c.2>"}, id="lost"),
+        pytest.param({"p": "<c.2><c.1>"}, id="carried out in another order"),
+        pytest.param({"p": "<c.1><c.2"}, id="torn"),
+    ],
+)
+def test_what_keys_hold_in_the_end_shows_what_was(values: Mapping[str, str]) -> None:
+    world = World()
+    client = world.append("c", numbered=True, pause_s=0.01)
+    world.start()
+    assert world.run_until(lambda: len(client.wanted) == 3 and client.wanted[1].done, 5.0)
+    for wanted in client.wanted:
+        wanted.key = "p"
+    check_exactly_once([client], {"p": "<c.1><c.2>"})
+    with pytest.raises(AssertionError):
+        check_exactly_once([client], values)
+
+
 def _fails(seed: int, draw: Callable[[Random], Climate]) -> bool:
+    """Whether the storm shows it. What comes after the storm would only take time."""
     try:
-        simulate(seed, draw)
+        simulate(seed, lambda random: replace(draw(random), calm_s=0.0))
     except AssertionError:
         return True
     return False

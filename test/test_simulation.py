@@ -1,4 +1,4 @@
-"""Agreement, durability and progress in every history that the simulator can think of.
+"""Agreement, durability, progress, and nothing twice, in every history that can be thought of.
 
 ``KVPAXOS_SEEDS`` says how many. A failure names its seed, and shows the last steps.
 """
@@ -12,11 +12,19 @@ from random import Random
 
 import pytest
 
-from test.simulator.climate import Climate, draw_anarchy, draw_storm
+from test.simulator.climate import Climate, draw_anarchy, draw_retries, draw_storm
 from test.simulator.storm import simulate
 from test.simulator.world import World
 
 SEEDS = int(os.environ.get("KVPAXOS_SEEDS", "200"))
+
+
+Draw = Callable[[Random], Climate]
+
+FOUND: list[tuple[Draw, int, str]] = [
+    (draw_anarchy, 31231, "a journal shows more than its replica has learned so far"),
+]
+"""Seeds beyond the usual ones that have failed once, and what they had found."""
 
 
 @dataclass
@@ -29,6 +37,8 @@ class Totals:
     leaders: int = 0
     crashes: int = 0
     lost: int = 0
+    appended: int = 0
+    repeated: int = 0
 
     def add(self, world: World) -> None:
         self.runs += 1
@@ -37,6 +47,8 @@ class Totals:
         self.leaders += len(world.leaders)
         self.crashes += sum(node.crashes for node in world.nodes.values())
         self.lost += sum(node.lost for node in world.nodes.values())
+        self.appended += sum(one.done for client in world.appenders for one in client.wanted)
+        self.repeated += world.checker.repeated
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +61,11 @@ def anarchies() -> Totals:
     return Totals()
 
 
+@pytest.fixture(scope="module")
+def retries() -> Totals:
+    return Totals()
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_storm_breaks_no_rule_and_passes(seed: int, storms: Totals) -> None:
     storms.add(simulate(seed, draw_storm))
@@ -57,6 +74,16 @@ def test_a_storm_breaks_no_rule_and_passes(seed: int, storms: Totals) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS // 4))
 def test_anarchy_breaks_no_rule(seed: int, anarchies: Totals) -> None:
     anarchies.add(simulate(seed, draw_anarchy))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 4))
+def test_exactly_once_is_carried_out_what_clients_send_again(seed: int, retries: Totals) -> None:
+    retries.add(simulate(seed, draw_retries))
+
+
+@pytest.mark.parametrize(("draw", "seed"), [pytest.param(*one, id=why) for *one, why in FOUND])
+def test_what_was_found_once_stays_mended(draw: Draw, seed: int) -> None:
+    simulate(seed, draw)
 
 
 def test_the_storms_were_neither_too_gentle_nor_too_harsh(storms: Totals) -> None:
@@ -77,8 +104,16 @@ def test_the_anarchies_were_neither_too_gentle_nor_too_harsh(anarchies: Totals) 
     assert anarchies.crashes > anarchies.runs
 
 
-@pytest.mark.parametrize("draw", [draw_storm, draw_anarchy])
-def test_the_same_seed_gives_the_same_history(draw: Callable[[Random], Climate]) -> None:
+def test_enough_was_sent_again(retries: Totals) -> None:
+    if retries.runs < 25:
+        pytest.skip("too few to tell")
+    assert retries.appended > 20 * retries.runs
+    assert retries.repeated > 10 * retries.runs
+    assert retries.crashes > 2 * retries.runs
+
+
+@pytest.mark.parametrize("draw", [draw_storm, draw_anarchy, draw_retries])
+def test_the_same_seed_gives_the_same_history(draw: Draw) -> None:
     histories = []
     for _ in range(2):
         world = simulate(7, draw)

@@ -35,7 +35,10 @@ from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
 BACKOFF_MAX_S: Final = 1.0
 """No candidate waits longer than this before it stands again."""
 
-DOUBLINGS_MAX: Final = 3
+SLOW_MAX_S: Final = 10.0
+"""A sync that takes longer says no more about the disks of others than this."""
+
+DOUBLINGS_MAX: Final = 5
 """Nor is it given more than so many times twice as long to win."""
 
 
@@ -69,6 +72,7 @@ class Election:
         self._born_at = now
         self._beat_at = now
         self._stuck = False
+        self._slow_until = LONG_AGO
         self._attempts = 0
         self._highest_seen = acceptor.promised
         self._grudge: tuple[Ballot, float] = (ZERO_BALLOT, LONG_AGO)
@@ -83,11 +87,19 @@ class Election:
         """Whether this node must open no more slots: it is leaving, and another can lead."""
         return self.leaving and bool(self._peers.heirs(now))
 
+    def slow_disk(self, now: float) -> bool:
+        """Whether our disk is slow, or was a moment ago, and those of others may be as slow.
+
+        Then nobody is blamed for what takes a quorum of disks, and this node is no heir:
+        little is gained by handing over from one slow disk to the next.
+        """
+        return now < self._slow_until
+
     def health(self, now: float) -> Health:
         """Return what this node says of itself."""
         return Health(
             self.leader,
-            self._able(now),
+            self._able(now) and not self.slow_disk(now),
             self._learner.decided_through,
             self._learner.kept_from,
             self.durable_through,
@@ -165,7 +177,10 @@ class Election:
         """Answer a candidate, and give it time: a quorum has told it that no leader is heard."""
         if prepare.ballot > self._acceptor.promised:
             self._see(prepare.ballot)
-            self.role = Following(ZERO_BALLOT, now, now + self._phase_s() + self._jitter())
+            stand_at = now + self._phase_s() + self._jitter()
+            self.role = Following(ZERO_BALLOT, now, stand_at, yields=True)
+            # If nothing comes of it the next one gets more time, whoever that is.
+            self._attempts += 1
         return self._promise(sender, prepare)
 
     def promised(self, sender: NodeId, promise: Promise) -> None:
@@ -205,9 +220,14 @@ class Election:
 
     def tick(self, lag_s: float, sync_s: float, now: float) -> Effects:
         """Send heartbeats that are due; lose a silent leader; stand, give up or step down."""
-        self._stuck = sync_s > self._peers.stuck_s
+        self._stuck = sync_s > self._timing.stuck_s
+        if sync_s > self._timing.stuck_s / 2:
+            # It is slow before it is stuck: an heir must be better than who hands over. What is
+            # written here others write too, now or once it is durable, and may need as long.
+            slow_until = now + 2 * min(sync_s, SLOW_MAX_S)
+            self._slow_until = max(self._slow_until, slow_until)
         effects = NOTHING
-        if lag_s > self._timing.heartbeat_s:
+        if self._peers.is_pause(lag_s):
             self._excuse(lag_s, now)
         if now - self._beat_at >= self._timing.heartbeat_s:
             self._beat_at = now
@@ -220,7 +240,7 @@ class Election:
                 return self._stand_if_due(now)
             case Following() if not self._hears_leader(self.role, now):
                 return self._lose_leader(now)
-            case Preparing(deadline=deadline) if now >= deadline:
+            case Preparing(deadline=deadline) if now >= deadline and not self.slow_disk(now):
                 return self.step_down(now)
             case Leading() if self._peers.cut_off(now):
                 return self.step_down(now)
@@ -259,6 +279,7 @@ class Election:
             and now >= role.stand_at
             and self._able(now)
             and self._peers.leaderless(now)
+            and not (role.yields and self.slow_disk(now))
             and not self._defers(role, now)
         ):
             return self._campaign(now)

@@ -121,6 +121,12 @@ class Learner:
             batches.append(batch)
         return tuple(batches)
 
+    def forget(self, through: Slot) -> None:
+        """Let go of the slots through ``through``: nobody will ask for them any more."""
+        self.kept_from = max(self.kept_from, Slot(through + 1))
+        while self._recent and (oldest := next(iter(self._recent))) <= through:
+            self._recent_bytes -= size_of(self._recent.pop(oldest))
+
     def _know(self, decision: Decision) -> None:
         slot = decision.slot
         if slot <= self.decided_through:

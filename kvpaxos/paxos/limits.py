@@ -45,7 +45,7 @@ class Timing:
     :ivar patience_s: the least silence after which a leader counts as gone.
     :ivar backoff_s: the widest random wait of a first candidate; it doubles with each try.
     :ivar retry_s: the least wait before something unanswered is sent again.
-    :ivar stuck_s: a disk that has not synced for so long is stuck.
+    :ivar stuck_s: a disk that has not synced for so long is stuck, a tick so late tells of a pause.
     :ivar hole_s: how long a hole that only a follower told of may close by itself.
     """
 

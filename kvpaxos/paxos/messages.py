@@ -56,7 +56,7 @@ class Health:
 
     :ivar following: the ballot of the leader it hears; its own while it leads; else
         ``ZERO_BALLOT``.
-    :ivar able: whether it could lead: a quorum is reached both ways, and its disk moves.
+    :ivar able: whether it could lead: a quorum is reached both ways, and its disk is not slow.
     :ivar decided_through: it knows every slot through this one.
     :ivar kept_from: it can still hand out the slots from here on.
     :ivar durable_through: its state would survive a power cut through this slot.
@@ -147,8 +147,30 @@ class TakeOver:
     ballot: Ballot
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What ``ballot`` offered in ``slot`` is decided. Also a heartbeat, and answered as one.
+
+    Only where each slot is agreed on by itself: a log has the watermark instead.
+    """
+
+    ballot: Ballot
+    slot: Slot
+    health: Health
+    sent_at: float
+
+
 Request: TypeAlias = (
-    Prepare | Accept | Watermark | Ping | Forward | CatchUp | AskReadSlot | Confirm | TakeOver
+    Prepare
+    | Accept
+    | Watermark
+    | Ping
+    | Forward
+    | CatchUp
+    | AskReadSlot
+    | Confirm
+    | TakeOver
+    | Chosen
 )
 
 
@@ -188,7 +210,7 @@ class Nack:
 
 @dataclass(frozen=True, slots=True)
 class Pong:
-    """Answers a `Ping`, on the connection it came by."""
+    """Answers a `Ping` or a `Chosen`, on the connection it came by."""
 
     health: Health
     sent_at: float

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
+from itertools import takewhile
 from typing import Final
 
 from kvpaxos.paxos.acceptor import size_of
@@ -18,11 +19,18 @@ from kvpaxos.paxos.messages import Batch, Command
 
 NEVER: Final = float("inf")
 
+GIVEN_UP: Final = Wish(0, b"", NEVER)
+"""Stands in the place of a wish whose client has been told that nobody knows."""
+
 
 class Outbox:
     """Numbers wishes when they are first sent, and keeps them until they are settled.
 
-    A wish that was never sent has no number yet: it can expire without leaving a gap.
+    A wish that was never sent has no number yet: it can expire without leaving a gap. One
+    that was sent leaves its number behind when it expires, with an empty body: without it
+    the next leader would wait for what comes before the numbers above. An earlier leader may
+    yet have the wish itself decided. Whichever is executed first, the other is refused as a
+    copy: so the wish is executed once or not at all, and "unknown" remains true.
     """
 
     def __init__(self, node: NodeId, life: int, limits: Limits) -> None:
@@ -90,23 +98,33 @@ class Outbox:
 
         What it refused is an old copy, or came after a gap, and settles nothing.
         """
-        return tuple(
+        answers = tuple(
             Answer(wish.request, outcome.result)
             for outcome in outcomes
-            if outcome.result is not None and (wish := self._sent.pop(outcome.sequence, None))
+            if outcome.result is not None
+            and (wish := self._sent.pop(outcome.sequence, GIVEN_UP)) is not GIVEN_UP
         )
+        self._trim()
+        return answers
 
     def expire(self, now: float) -> tuple[Expired, ...]:
-        """Give up the wishes whose deadline has passed: they are sent no more."""
+        """Give up the wishes whose deadline has passed: of those sent, the numbers remain."""
         if now < self._earliest:
             return ()
         late = [sequence for sequence, wish in self._sent.items() if wish.deadline <= now]
-        given_up = [Expired(self._sent.pop(sequence).request, sent=True) for sequence in late]
+        given_up = [Expired(self._sent[sequence].request, sent=True) for sequence in late]
         given_up += [Expired(w.request, sent=False) for w in self._waiting if w.deadline <= now]
+        self._sent.update(dict.fromkeys(late, GIVEN_UP))
+        self._trim()
         self._waiting = deque(wish for wish in self._waiting if wish.deadline > now)
         left = (wish.deadline for wish in (*self._sent.values(), *self._waiting))
         self._earliest = min(left, default=NEVER)
         return tuple(given_up)
+
+    def _trim(self) -> None:
+        """Let the floor pass over what was given up, once nothing below it is waited for."""
+        for sequence in list(takewhile(lambda one: self._sent[one] is GIVEN_UP, self._sent)):
+            del self._sent[sequence]
 
     def _command(self, sequence: int, wish: Wish, floor: int) -> Command:
         return Command(self._node, self._life, sequence, floor, wish.body)

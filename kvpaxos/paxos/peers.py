@@ -19,10 +19,7 @@ from kvpaxos.paxos.quorum import Quorum
 LONG_AGO: Final = float("-inf")
 
 FADING: Final = 0.98
-"""What is left of an old peak after one tick: half of it after less than a second."""
-
-SLOW_FADING: Final = 0.999
-"""The same where a habit is measured: half of it after some fifteen seconds."""
+"""What is left of an old peak after one tick."""
 
 
 @dataclass(slots=True)
@@ -73,8 +70,6 @@ class Peers:
     _round_trips_s: float = 0.0
     _lag_s: float = 0.0
     _sync_s: float = 0.0
-    _waiting_s: float = 0.0
-    _slow_sync_s: float = 0.0
 
     def __post_init__(self) -> None:
         self.known = {node: Peer() for node in sorted(self.quorum.members) if node != self.node}
@@ -99,14 +94,6 @@ class Peers:
         """How much longer than on an idle machine with near peers everything takes."""
         return self._round_trips_s + 2 * self._sync_s + self._lag_s
 
-    @property
-    def stuck_s(self) -> float:
-        """How long a sync must last before the disk is stuck: longer than they mostly do here.
-
-        Where all disks are slow, nothing is gained by handing over from one to the next.
-        """
-        return self.timing.stuck_s + 2 * self._slow_sync_s
-
     def heard(self, node: NodeId, health: Health, now: float) -> None:
         """Take a heartbeat of ``node``: so it can dial us."""
         peer = self.known[node]
@@ -126,15 +113,17 @@ class Peers:
 
     def observe(self, lag_s: float, sync_s: float) -> None:
         """Take how late a tick came and how long a sync has taken; old peaks fade."""
-        if lag_s < self.timing.stuck_s:
+        if not self.is_pause(lag_s):
             self._lag_s = max(lag_s, self._lag_s * FADING)
         self._sync_s = max(min(sync_s, self.timing.stuck_s), self._sync_s * FADING)
-        # Only a wait that has ended says what is usual; the one under way may never end.
-        ended_s = self._waiting_s if sync_s < self._waiting_s else 0.0
-        self._waiting_s = sync_s
-        self._slow_sync_s = max(
-            min(ended_s, 2 * self.timing.stuck_s), self._slow_sync_s * SLOW_FADING
-        )
+
+    def is_pause(self, lag_s: float) -> bool:
+        """Whether a tick so late means that this process stood still, and is not just slow.
+
+        A pause is excused. Slowness may last, and widens the patience instead: were it excused
+        at each tick, somebody who is gone would hardly seem silent.
+        """
+        return lag_s >= self.timing.stuck_s
 
     def excuse(self, lag_s: float, now: float) -> None:
         """After a pause of this process: nobody was silent, it was we who did not listen."""

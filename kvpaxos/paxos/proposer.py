@@ -26,11 +26,13 @@ class Following:
     :ivar leader: the ballot of the leader, ``ZERO_BALLOT`` while none is heard.
     :ivar heard_at: when the leader was last heard.
     :ivar stand_at: when to stand for leader, if it is still silent and others agree.
+    :ivar yields: a candidate has been promised to, and is given time.
     """
 
     leader: Ballot
     heard_at: float
     stand_at: float
+    yields: bool = False
 
 
 @dataclass(slots=True)
@@ -55,12 +57,15 @@ class Preparing:
             parts.clear()
         parts[promise.part] = promise
 
+    def whole(self) -> set[NodeId]:
+        """Return who has promised, every part included."""
+        return {
+            node for node, parts in self.promises.items() if len(parts) == parts[min(parts)].parts
+        }
+
     def won(self, quorum: Quorum) -> bool:
         """Whether a quorum has promised, every part included."""
-        whole = [
-            node for node, parts in self.promises.items() if len(parts) == parts[min(parts)].parts
-        ]
-        return quorum.reached(whole)
+        return quorum.reached(self.whole())
 
     def must_learn_through(self) -> Slot:
         """Return the slot that must be learned before anything is proposed.
@@ -74,11 +79,10 @@ class Preparing:
             for promise in parts.values()
         )
 
-    def obliged(self, first: Slot) -> Iterator[tuple[Slot, Batch]]:
-        """Yield what must be offered from slot ``first`` on: the vote of the highest ballot.
+    def highest(self) -> dict[Slot, Batch]:
+        """Return what must be offered, if anything is, where anybody voted.
 
-        Slots in which nobody of the quorum voted are free, and filled with no-ops so that
-        the slots above them can be executed.
+        That is, in each slot, the vote of the highest ballot.
         """
         votes = [
             vote
@@ -86,7 +90,15 @@ class Preparing:
             for promise in parts.values()
             for vote in promise.votes
         ]
-        highest = {vote.slot: vote.batch for vote in sorted(votes, key=lambda vote: vote.ballot)}
+        return {vote.slot: vote.batch for vote in sorted(votes, key=lambda vote: vote.ballot)}
+
+    def obliged(self, first: Slot) -> Iterator[tuple[Slot, Batch]]:
+        """Yield what must be offered from slot ``first`` on: the vote of the highest ballot.
+
+        Slots in which nobody of the quorum voted are free, and filled with no-ops so that
+        the slots above them can be executed.
+        """
+        highest = self.highest()
         for slot in range(first, max(highest, default=first - 1) + 1):
             yield Slot(slot), highest.get(Slot(slot), NOOP)
 
@@ -98,6 +110,11 @@ class Proposal:
     batch: Batch
     sent_at: float
     voters: set[NodeId] = field(default_factory=set)
+
+    def voted(self, voter: NodeId, quorum: Quorum) -> bool:
+        """Count a vote, and say whether there is a quorum of them."""
+        self.voters.add(voter)
+        return quorum.reached(self.voters)
 
 
 @dataclass(slots=True)
@@ -190,10 +207,7 @@ class Leading:
     def voted(self, sender: NodeId, slot: Slot, quorum: Quorum) -> Batch | None:
         """Count a vote; if it completes a quorum, close the slot and return what is chosen."""
         proposal = self.open.get(slot)
-        if proposal is None:
-            return None
-        proposal.voters.add(sender)
-        if not quorum.reached(proposal.voters):
+        if proposal is None or not proposal.voted(sender, quorum):
             return None
         del self.open[slot]
         return proposal.batch

@@ -40,6 +40,7 @@ from kvpaxos.paxos.messages import (
     Accepted,
     AskReadSlot,
     CatchUp,
+    Chosen,
     Confirm,
     Confirmed,
     Decided,
@@ -164,7 +165,7 @@ class Replica:
                 assert_never(event)
         return NOTHING
 
-    def _receive(self, sender: NodeId, message: Message, now: float) -> Effects:  # noqa: C901, PLR0911  (one arm a message)
+    def _receive(self, sender: NodeId, message: Message, now: float) -> Effects:  # noqa: C901, PLR0911, PLR0912  (one arm a message)
         if sender not in self.peers.quorum.members:
             return NOTHING
         match message:
@@ -188,6 +189,8 @@ class Replica:
                 return self.acceptor.confirm(sender, message)
             case TakeOver(ballot):
                 return self.election.take_over(ballot, now)
+            case Chosen():
+                pass  # A log is not agreed on slot by slot.
             case _:
                 return self._receive_reply(sender, message, now)
         return NOTHING
@@ -253,7 +256,11 @@ class Replica:
         role = self.role
         if isinstance(role, Leading):
             effects += self._leadership.offer_again(role, now)
-        elif isinstance(role, Following) and self.forwarding.gives_up(role.leader, now):
+        elif (
+            isinstance(role, Following)
+            and not self.election.slow_disk(now)
+            and self.forwarding.gives_up(role.leader, now)
+        ):
             effects += self.election.resent(now)
         return effects + self._forget()
 
@@ -262,7 +269,7 @@ class Replica:
         through = self.peers.durable_through(self.election.durable_through)
         if through < self.learner.kept_from:
             return NOTHING
-        self.learner.kept_from = Slot(through + 1)
+        self.learner.forget(through)
         return Effects(forget_through=through)
 
     # What an event has made possible.

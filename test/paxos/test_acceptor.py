@@ -8,7 +8,7 @@ from itertools import product
 from typing import Final, Literal, TypeAlias, get_args
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvpaxos.journal.state import GroupState
@@ -318,7 +318,6 @@ STEPS = st.lists(
 )
 
 
-@settings(deadline=None)
 @given(STEPS)
 def test_whatever_happens_the_records_say_all_that_the_acceptor_knows(
     steps: list[tuple[str, Ballot, Slot]],

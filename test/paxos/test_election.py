@@ -10,7 +10,7 @@ import pytest
 
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Leaving, Lost, Persisted, Proposed, Wish
-from kvpaxos.paxos.election import BACKOFF_MAX_S
+from kvpaxos.paxos.election import BACKOFF_MAX_S, SLOW_MAX_S
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.messages import (
     Accept,
@@ -43,6 +43,9 @@ HEARS_B: Final = health(B_LEADS)
 HEARS_C: Final = health(C_LEADS)
 
 Says = dict[NodeId, Health]
+
+EVERYBODY_SILENT: Final[Says] = {B: SILENT, C: SILENT}
+EVERYBODY_HEARS_B: Final[Says] = {B: HEARS_B, C: HEARS_B}
 
 
 @dataclass(frozen=True)
@@ -339,27 +342,33 @@ class TestStanding:
             waits_s.append(role.stand_at - bench.now)
             bench.live(2.0, both={B: SILENT, C: SILENT}, until=bench.stands)
             assert bench.stands()
-            bench.live(9.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+            bench.live(LONG_S, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
         expected = [min(TIMING.backoff_s * 2**failures, BACKOFF_MAX_S) for failures in range(8)]
         assert waits_s == pytest.approx(expected)
 
     def test_each_failure_doubles_the_time_to_win_up_to_a_bound(self) -> None:
         bench = Bench()
-        times_s = []
-        for _ in range(6):
-            bench.live(9.0, both={B: SILENT, C: SILENT}, until=bench.stands)
-            role = bench.replica.role
-            assert isinstance(role, Preparing)
-            times_s.append(role.deadline - bench.now)
-            bench.live(9.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+        times_s = [time_to_win(bench)]
+        for _ in range(7):
+            bench.live(LONG_S, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+            times_s.append(time_to_win(bench))
         once_s = bench.replica.peers.patience_s
-        assert times_s == pytest.approx([once_s * n for n in (1, 2, 4, 8, 8, 8)])
+        assert times_s == pytest.approx([once_s * n for n in (1, 2, 4, 8, 16, 32, 32, 32)])
+
+    def test_so_does_each_candidate_that_comes_between(self) -> None:
+        bench = Bench()
+        times_s = [time_to_win(bench)]
+        for number in range(10, 13):
+            bench.receive(C, Prepare(Ballot(number, C), ONE))
+            times_s.append(time_to_win(bench))
+        once_s = bench.replica.peers.patience_s
+        assert times_s == pytest.approx([once_s * n for n in (1, 2, 4, 8)])
 
     def test_a_leader_that_is_heard_ends_it_and_makes_the_waits_short_again(self) -> None:
         bench = Bench(random=Widest())
         for _ in range(3):
             bench.campaign()
-            bench.live(9.0, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
+            bench.live(LONG_S, both={B: SILENT, C: SILENT}, until=lambda: not bench.stands())
         ballot = bench.campaign()
         bench.touch(C, says=health(ballot.above(C)))
         assert bench.leader == ballot.above(C)
@@ -383,6 +392,18 @@ class TestStanding:
         bench = Bench(limits=Limits(ahead_slots_max=10))
         bench.live(0.9 * TIMING.patience_s, both={B: says, C: SILENT})
         assert bench.ballots != []
+
+
+LONG_S: Final = 20.0
+"""However long a candidate tries, it has given up after so much time."""
+
+
+def time_to_win(bench: Bench) -> float:
+    """Let it stand for leader, and return how long it may take to win."""
+    bench.live(LONG_S, both={B: SILENT, C: SILENT}, until=bench.stands)
+    role = bench.replica.role
+    assert isinstance(role, Preparing)
+    return role.deadline - bench.now
 
 
 def ballots_in(message: Message) -> set[Ballot]:
@@ -719,6 +740,115 @@ class TestPauses:
         bench.follow(B_LEADS)
         bench.tick(self.PAUSE_S)
         assert bench.leader == ZERO_BALLOT
+
+
+class TestSlowness:
+    """Ticks of this process come late, but they come: that is no pause."""
+
+    @pytest.mark.parametrize("lag_s", [0.02, 0.09, 0.15, 0.4, 0.9])
+    def test_a_follower_whose_every_tick_is_late_loses_a_silent_leader_all_the_same(
+        self, lag_s: float
+    ) -> None:
+        bench = Bench()
+        bench.follow(B_LEADS)
+        heard_at = bench.now
+        while bench.leader == B_LEADS:
+            bench.touch(C, says=HEARS_B)
+            bench.tick(TICK_S + lag_s, lag_s=lag_s)
+        peers = bench.replica.peers
+        assert bench.now - heard_at <= peers.patience_s + peers.slack_s + TICK_S
+
+    @pytest.mark.parametrize("lag_s", [0.02, 0.15, 0.4, 0.9])
+    def test_nor_does_a_candidate_stand_for_ever(self, lag_s: float) -> None:
+        bench = Bench()
+        bench.campaign()
+        role = bench.replica.role
+        assert isinstance(role, Preparing)
+        deadline = role.deadline
+        while bench.stands():
+            bench.touch(B, C)
+            bench.tick(TICK_S + lag_s, lag_s=lag_s)
+        assert bench.now <= deadline + lag_s + TICK_S
+
+    @pytest.mark.parametrize("lag_s", [0.15, 0.4, 0.9])
+    def test_one_tick_that_is_late_loses_nobody_who_is_heard_as_often_as_before(
+        self, lag_s: float
+    ) -> None:
+        bench = Bench()
+        bench.follow(B_LEADS)
+        bench.tick(TIMING.heartbeat_s)
+        bench.tick(TICK_S + lag_s, lag_s=lag_s)
+        assert bench.leader == B_LEADS
+
+
+class TestSlowDisks:
+    """Where our own disk is slow, those of others may be as slow, and are waited for."""
+
+    SYNC_S: Final = 5.0
+
+    def sync(self, bench: Bench, says: Says) -> None:
+        """Let something that was just written become durable, and that take long."""
+        began_at = bench.now
+        while bench.now < began_at + self.SYNC_S:
+            for node, what in says.items():
+                bench.touch(node, says=what)
+            bench.tick(sync_s=bench.now - began_at)
+        bench.tick()
+
+    def test_a_candidate_stands_until_others_have_had_twice_as_long(self) -> None:
+        bench = Bench()
+        bench.campaign()
+        self.sync(bench, EVERYBODY_SILENT)
+        assert bench.stands()
+        bench.live(1.9 * self.SYNC_S, both=EVERYBODY_SILENT)
+        assert bench.stands()
+        bench.live(0.2 * self.SYNC_S, both=EVERYBODY_SILENT, until=lambda: not bench.stands())
+        assert not bench.stands()
+
+    def test_and_so_long_does_whoever_promised_to_it_let_it(self) -> None:
+        bench = Bench()
+        bench.touch(B, C)
+        bench.receive(B, Prepare(Ballot(1, B), ONE))
+        self.sync(bench, EVERYBODY_SILENT)
+        bench.live(1.9 * self.SYNC_S, both=EVERYBODY_SILENT)
+        assert bench.ballots == []
+        bench.live(0.2 * self.SYNC_S, both=EVERYBODY_SILENT, until=bench.stands)
+        assert bench.stands()
+
+    def test_who_has_promised_to_nobody_does_not_wait(self) -> None:
+        bench = Bench()
+        bench.follow(B_LEADS)
+        self.sync(bench, EVERYBODY_HEARS_B)
+        bench.live(2.0, both=EVERYBODY_SILENT, until=bench.stands)
+        assert bench.now < 100.0 + self.SYNC_S + 2 * TIMING.patience_s
+
+    def test_a_leader_is_not_blamed_for_what_takes_as_long_here(self) -> None:
+        bench = Bench()
+        bench.follow(B_LEADS)
+        bench.step(Proposed((Wish(1, b"x", 1e9),)))
+        self.sync(bench, EVERYBODY_HEARS_B)
+        bench.live(1.9 * self.SYNC_S, both=EVERYBODY_HEARS_B)
+        assert bench.leader == B_LEADS
+        bench.live(0.2 * self.SYNC_S, both=EVERYBODY_HEARS_B, until=lambda: bench.leader != B_LEADS)
+        assert bench.leader == ZERO_BALLOT
+
+    def test_half_as_slow_as_a_stuck_one_is_slow_and_makes_no_heir(self) -> None:
+        bench = Bench()
+        able = []
+        for sync_s in (0.0, 0.49, 0.51, 0.0):
+            bench.touch(B, C)
+            bench.tick(sync_s=sync_s)
+            able.append(bench.replica.election.health(bench.now).able)
+        bench.live(2 * 0.51, both=EVERYBODY_HEARS_B)
+        able.append(bench.replica.election.health(bench.now).able)
+        assert able == [True, True, False, False, True]
+
+    def test_a_sync_that_took_minutes_does_not_tell_of_minutes(self) -> None:
+        bench = Bench()
+        bench.touch(B, C)
+        bench.tick(sync_s=500.0)
+        bench.live(2 * SLOW_MAX_S, both=EVERYBODY_SILENT)
+        assert bench.replica.election.health(bench.now).able
 
 
 class TestHeartbeats:

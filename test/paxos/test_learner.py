@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvpaxos.journal.state import GroupState
@@ -85,7 +85,6 @@ def test_watermark(case: Case) -> None:
     assert known == case.known
 
 
-@settings(deadline=None)
 @given(
     st.dictionaries(st.integers(1, 12), st.sampled_from([LOW, MIDDLE, HIGH]), max_size=8),
     st.lists(st.tuples(st.sampled_from([LOW, MIDDLE, HIGH]), st.integers(0, 14)), max_size=6),
@@ -328,6 +327,19 @@ class TestRecall:
         assert learner.recall(ONE, TWO, 2**20) is None
         assert learner.recall(TWO, TWO, 2**20) == (batches[1],)
 
+    def test_what_nobody_will_ask_for_takes_no_memory(self) -> None:
+        learner, batches = filled([100] * 5, recent_bytes_max=5 * self.SIZE)
+        learner.forget(THIRD)
+        assert learner.kept_from == 4
+        assert list(learner._recent) == [4, 5]
+        for slot in range(6, 9):
+            learner.decide(Slot(slot), HIGH, batches[0])
+        learner.advance()
+        # There is room for three more, and none of those that are needed is dropped.
+        assert list(learner._recent) == [4, 5, 6, 7, 8]
+        learner.forget(TWO)
+        assert learner.kept_from == 4
+
     def test_an_earlier_life_is_not_remembered(self) -> None:
         learner, _ = make(3)
         assert learner.recall(TWO, THIRD, 2**20) is None
@@ -416,7 +428,6 @@ HISTORIES = st.lists(
 CHOSEN_IN = st.lists(st.integers(0, 2), min_size=len(SLOTS), max_size=len(SLOTS))
 
 
-@settings(deadline=None)
 @given(CHOSEN_IN, HISTORIES)
 def test_the_journal_shows_exactly_what_was_decided(
     chosen_in: list[int], history: list[tuple[str, int]]
@@ -429,7 +440,6 @@ def test_the_journal_shows_exactly_what_was_decided(
         assert node.journal.votes == node.acceptor.votes
 
 
-@settings(deadline=None)
 @given(CHOSEN_IN, st.lists(HISTORIES.map(lambda history: history[:8]), max_size=5))
 def test_after_restarts_too_it_shows_nothing_but_what_was_chosen(
     chosen_in: list[int], lives: list[list[tuple[str, int]]]

@@ -224,6 +224,54 @@ class TestExpiry:
             (3, 1),
         ]
 
+    def test_in_the_middle_it_keeps_its_number_and_nothing_else(self) -> None:
+        box = outbox()
+        box.add([wish(11), wish(12, deadline=5.0, size=1000), wish(13)])
+        box.take()
+        box.expire(5.0)
+        (batch,) = box.again()
+        assert [(command.sequence, command.body) for command in batch] == [
+            (1, b"11"),
+            (2, b""),
+            (3, b"13"),
+        ]
+
+    @pytest.mark.parametrize("late", [[2], [3], [2, 3], [2, 4], [1, 3], [1, 2, 4], [1, 2, 3]])
+    def test_what_is_sent_again_has_no_gaps_whatever_was_given_up(self, late: list[int]) -> None:
+        box = outbox()
+        box.add(wish(number, deadline=5.0 if number in late else NEVER) for number in range(1, 5))
+        box.take()
+        box.expire(5.0)
+        (batch,) = box.again()
+        assert numbers(batch) == list(range(box.settled_through + 1, 5))
+
+    def test_the_floor_passes_over_it_once_what_is_below_is_settled(self) -> None:
+        box = outbox()
+        box.add([wish(11), wish(12, deadline=5.0), wish(13, deadline=5.0), wish(14)])
+        box.take()
+        box.expire(5.0)
+        assert box.settled_through == 0
+        assert box.settle(done(1)) == (Answer(11, "result 1"),)
+        assert box.settled_through == 3
+
+    def test_nobody_is_told_what_came_of_it_after_all(self) -> None:
+        box = outbox()
+        box.add([wish(11), wish(12, deadline=5.0), wish(13)])
+        box.take()
+        box.expire(5.0)
+        assert box.settle(done(1, 2, 3)) == (Answer(11, "result 1"), Answer(13, "result 3"))
+        assert not box.has_sent
+
+    def test_with_all_below_it_given_up_too_nothing_is_left(self) -> None:
+        box = outbox()
+        box.add([wish(11, deadline=6.0), wish(12, deadline=5.0)])
+        box.take()
+        assert box.expire(5.0) == (Expired(12, sent=True),)
+        assert box.settled_through == 0
+        assert box.expire(6.0) == (Expired(11, sent=True),)
+        assert box.settled_through == 2
+        assert not box.has_sent
+
     def test_a_number_that_was_given_up_is_not_given_again(self) -> None:
         box = outbox()
         box.add([wish(11, deadline=5.0)])

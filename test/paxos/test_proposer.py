@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from kvpaxos.paxos.acceptor import size_of
@@ -95,7 +95,6 @@ class TestObliged:
                 )
         assert dict(role.obliged(Slot(case.first))) == case.offers
 
-    @settings(deadline=None)
     @given(
         st.dictionaries(
             st.tuples(st.sampled_from([A, B, C, D, E]), st.integers(1, 6)),
@@ -467,7 +466,6 @@ def sequences(batches: list[Batch]) -> dict[tuple[NodeId, int], list[int]]:
     return found
 
 
-@settings(deadline=None)
 @given(
     st.lists(
         st.lists(

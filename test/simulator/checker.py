@@ -23,6 +23,8 @@ from kvpaxos.paxos.messages import (
 )
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import ReplicaRecord
+from kvpaxos.store.requests import Numbered, decode_request
+from kvpaxos.store.results import Result
 from test.simulator.disk import Disk
 from test.simulator.machine import Machine
 
@@ -34,6 +36,8 @@ class Checker:
     :ivar chosen: the slots in which a quorum's votes of one ballot are durable.
     :ivar machine: the state after all that any node knows to be decided.
     :ivar executed: the slot in which each body was executed.
+    :ivar answers: what came of it.
+    :ivar repeated: how many bodies came again in the log, with an identity.
     """
 
     def __init__(self, quorum: Quorum) -> None:
@@ -41,10 +45,14 @@ class Checker:
         self.chosen: dict[Slot, Batch] = {}
         self.machine = Machine()
         self.executed: dict[bytes, Slot] = {}
+        self.answers: dict[bytes, Result] = {}
+        self.repeated = 0
         self.leaders: set[Ballot] = set()
         self._quorum = quorum
         self._votes: dict[tuple[Ballot, Slot], set[NodeId]] = {}
-        self._digests = [0]
+        self._digests = [self.machine.digest]
+        self._revision = 0
+        self._opids: dict[bytes, int] = {}
 
     def survives(self, node: NodeId, record: ReplicaRecord) -> None:
         """Take note of a record of ``node`` that has become durable."""
@@ -82,8 +90,10 @@ class Checker:
         assert self.chosen[slot] == batch, f"{node} decided another batch in slot {slot}"
         if slot == self.machine.applied + 1:
             for command, result in self.machine.apply(slot, batch):
-                if result is not None:
-                    self._check_executed_once(slot, command)
+                # What a node has given up since may be executed without its body.
+                if result is not None and command.body:
+                    self._check_executed_once(slot, command, result)
+            assert self.machine.revision == self._revision, f"slot {slot} did more than it said"
             self._digests.append(self.machine.digest)
 
     def applies(self, node: NodeId, machine: Machine) -> None:
@@ -97,11 +107,26 @@ class Checker:
         assert vote is not None, f"{node} shows its vote in slot {slot}, and would forget it"
         assert vote.ballot >= ballot, f"{node} shows a vote of {ballot} that is not durable"
 
-    def _check_executed_once(self, slot: Slot, command: Command) -> None:
-        assert command.body not in self.executed, (
-            f"{command} of slot {slot} was executed in slot {self.executed[command.body]} before"
-        )
-        self.executed[command.body] = slot
+    def _check_executed_once(self, slot: Slot, command: Command, result: Result) -> None:
+        """Only with an identity may a body come again. Then it gets the same answer."""
+        body = command.body
+        fresh = result.revision > self._revision
+        if fresh:
+            assert body not in self.executed, (
+                f"{command} of slot {slot} was executed in slot {self.executed[body]} before"
+            )
+            self._revision = result.revision
+            self.executed[body] = slot
+            self.answers[body] = result
+        _, identity = decode_request(body)
+        if isinstance(identity, Numbered):
+            newest = self._opids.get(identity.client, 0)
+            self._opids[identity.client] = max(newest, identity.opid)
+            if identity.opid < newest:
+                assert result.outcome == "stale", f"{command} of slot {slot} comes after {newest}"
+                return
+        assert result == self.answers.get(body), f"{command} of slot {slot} has two answers"
+        self.repeated += not fresh
 
 
 def _shown(node: NodeId, message: Message) -> Ballot:

@@ -1,13 +1,15 @@
-"""Clients: they write values that nobody else writes, and read them, and remember all of it."""
+"""Clients: they ask nodes for writes and reads, and remember all that came of it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.effects import Answer, Expired, Proposed, ReadReady, ReadWanted, Wish
+from kvpaxos.store.commands import Set
+from kvpaxos.store.requests import encode_request
+from kvpaxos.store.results import Result
 from test.simulator.agenda import Agenda
 from test.simulator.checker import Checker
 from test.simulator.machine import Machine
@@ -20,8 +22,11 @@ Ending = Literal["done", "not sent", "unknown"]
 class Request:
     """One request of a client, and what came of it.
 
-    :ivar floor: the slot that was certainly executed before the request began.
+    :ivar body: the command; empty for a read.
+    :ivar floor: the slot that was certainly executed before anything like it was asked for.
+    :ivar repeats: its body has an identity, and may be asked for more than once.
     :ivar ending: None while it is under way.
+    :ivar result: what the state machine said, if that is known.
     """
 
     number: int
@@ -29,7 +34,9 @@ class Request:
     key: str
     body: bytes
     floor: Slot
+    repeats: bool = False
     ending: Ending | None = None
+    result: Result | None = None
 
 
 class Clients:
@@ -42,19 +49,23 @@ class Clients:
     def __init__(self, agenda: Agenda, checker: Checker, post: Post) -> None:
         self.requests: list[Request] = []
         self.seen = Slot(0)
-        self.progress: Callable[[Request], None] = lambda _: None
         self._agenda = agenda
         self._checker = checker
         self._post = post
 
     def write(self, node: NodeId, key: str, patience_s: float) -> Request:
-        """Write a new value through ``node``."""
+        """Write through ``node`` a value that nobody else writes: the number of the request."""
         number = len(self.requests)
-        request = Request(number, node, key, f"{key}={number}".encode(), self.seen)
-        self.requests.append(request)
-        wish = Wish(number, request.body, self._agenda.now + patience_s)
-        self._post(node, Proposed((wish,)))
-        return request
+        body = encode_request(Set(key.encode(), b"%d" % number))
+        return self._ask(Request(number, node, key, body, self.seen), patience_s)
+
+    def send(self, node: NodeId, key: str, body: bytes, floor: Slot, patience_s: float) -> Request:
+        """Send ``body``, which has an identity, through ``node``, perhaps not for the first time.
+
+        :param floor: what was `seen` when it was sent for the first time.
+        """
+        request = Request(len(self.requests), node, key, body, floor, repeats=True)
+        return self._ask(request, patience_s)
 
     def read(self, node: NodeId, key: str, patience_s: float) -> Request:
         """Read through ``node``."""
@@ -66,9 +77,15 @@ class Clients:
     def answered(self, answer: Answer) -> None:
         """Take the answer to a write."""
         request = self._end(answer.request, "done")
+        assert isinstance(answer.result, Result)
+        request.result = answer.result
+        if request.result.outcome == "stale":
+            assert request.repeats, f"{request} was asked for only once"
+            return
         slot = self._checker.executed.get(request.body)
         assert slot is not None, f"{request} is acknowledged and was never executed"
         assert slot > request.floor, f"{request} was executed before it began"
+        assert request.result == self._checker.answers[request.body], f"{request} is answered wrong"
         self.seen = max(self.seen, slot)
 
     def ready(self, ready: ReadReady, machine: Machine) -> None:
@@ -77,16 +94,16 @@ class Clients:
         assert machine.applied >= request.floor, (
             f"{request} reads slot {machine.applied}: an acknowledged write is missing"
         )
-        value = machine.registers.get(request.key)
+        value = machine.value(request.key.encode())
         if value is not None:
-            written = self._checker.executed[f"{request.key}={value}".encode()]
+            written = self._checker.executed[self.requests[int(value)].body]
             self.seen = max(self.seen, written)
 
     def expired(self, expired: Expired) -> None:
         """Take word that a deadline has passed."""
         request = self._end(expired.request, "unknown" if expired.sent else "not sent")
-        if request.ending == "not sent" and request.body:
-            assert request.body not in self._checker.executed, f"{request} was executed"
+        if request.ending == "not sent":
+            self._check_not_executed(request)
 
     def died(self, node: NodeId) -> None:
         """Forget about the answers of ``node``: they will never come."""
@@ -97,11 +114,22 @@ class Clients:
     def check(self) -> None:
         """At the end: what was acknowledged is there, what was not sent is not."""
         for request in self.requests:
-            executed = request.body in self._checker.executed
-            if request.body and request.ending == "done":
-                assert executed, f"{request} was lost"
+            if request.body and request.ending == "done" and not request.repeats:
+                assert request.body in self._checker.executed, f"{request} was lost"
             if request.ending == "not sent":
-                assert not executed, f"{request} was executed, and its client told otherwise"
+                self._check_not_executed(request)
+
+    def _ask(self, request: Request, patience_s: float) -> Request:
+        self.requests.append(request)
+        wish = Wish(request.number, request.body, self._agenda.now + patience_s)
+        self._post(request.node, Proposed((wish,)))
+        return request
+
+    def _check_not_executed(self, request: Request) -> None:
+        if not request.repeats:
+            assert request.body not in self._checker.executed, (
+                f"{request} was executed, and its client told otherwise"
+            )
 
     def _end(self, number: int, ending: Ending) -> Request:
         request = self.requests[number]

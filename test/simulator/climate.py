@@ -5,7 +5,7 @@ Were all faults always at work, nothing would ever be decided, and nothing teste
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Literal, get_args
 
@@ -36,6 +36,7 @@ class Climate:
     :ivar step_deaths: how probable it is to die in the middle of any one step.
     :ivar faults_s: the mean time between two faults of each kind.
     :ivar requests_s: the mean time between two requests of clients.
+    :ivar appenders: how many clients there are that send requests again.
     :ivar storm_s: how long there are faults.
     :ivar calm_s: how long it may then take until everything works again; 0 if it may not.
     """
@@ -51,6 +52,7 @@ class Climate:
     requests_s: float
     storm_s: float
     calm_s: float
+    appenders: int = 0
 
 
 def draw_storm(random: Random) -> Climate:
@@ -76,6 +78,12 @@ def draw_storm(random: Random) -> Climate:
         storm_s=random.uniform(3.0, 10.0),
         calm_s=4.0,
     )
+
+
+def draw_retries(random: Random) -> Climate:
+    """Draw a storm in which most clients send their requests again until they are answered."""
+    storm = draw_storm(random)
+    return replace(storm, requests_s=0.3, appenders=random.choice((2, 4)))
 
 
 def draw_anarchy(random: Random) -> Climate:

@@ -22,6 +22,7 @@ class Disk:
     :ivar survived: what those that are durable come to.
     :ivar kept_from: the slots before this one have been dropped.
     :ivar syncs: how many syncs have ended.
+    :ivar sync_s: says how long the next one takes.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Disk:
         self.kept_from = FIRST_SLOT
         self.syncs = 0
         self._agenda = agenda
-        self._sync_s = sync_s
+        self.sync_s = sync_s
         self._survives = survives
         self._decided: dict[Slot, Batch] = {}
         self._due: deque[tuple[int, float]] = deque()
@@ -133,7 +134,7 @@ class Disk:
                 return
             self._ended(through)
 
-        self._agenda.after(self._sync_s(), end)
+        self._agenda.after(self.sync_s(), end)
 
     def _ended(self, through: int) -> None:
         life = self._life

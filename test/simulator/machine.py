@@ -1,55 +1,68 @@
-"""A state machine small enough to be copied: registers, and the rule of order of the store."""
+"""A node's state: the real state machine, on an engine whose content can be set aside."""
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import dataclass, field
-from zlib import crc32
+from collections.abc import Mapping
+from types import MappingProxyType
 
-from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
+from kvpaxos.engine.memory import MemoryEngine
+from kvpaxos.node.state import State
+from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.messages import Batch, Command
+from kvpaxos.store.limits import VALUE_BYTES_MAX
+from kvpaxos.store.results import Refusal, Result
+
+EVERYTHING = b"", b"\xff" * 16
+"""All keys that an engine can hold here lie between these."""
+
+Saved = Mapping[bytes, bytes]
+"""All records of an engine."""
+
+NOTHING_SAVED: Saved = MappingProxyType({})
 
 
-@dataclass
 class Machine:
-    """Registers that are set by ``key=value``.
+    """A state that begins with what was saved of an earlier one."""
 
-    A node's commands are executed in the order of their numbers, and never twice.
+    def __init__(self, saved: Saved = NOTHING_SAVED) -> None:
+        self._engine = MemoryEngine()
+        self._engine.write(saved)
+        self._state = State(self._engine, 0, value_bytes_max=VALUE_BYTES_MAX)
 
-    :ivar applied: the slot through which everything was executed.
-    :ivar registers: what each key holds.
-    :ivar digest: a checksum of everything that ever happened to it.
-    """
+    @property
+    def applied(self) -> Slot:
+        """The slot through which everything was executed."""
+        return self._state.applied
 
-    applied: Slot = NO_SLOT
-    registers: dict[str, str] = field(default_factory=dict)
-    digest: int = 0
-    sessions: dict[NodeId, tuple[int, int]] = field(default_factory=dict)
+    @property
+    def revision(self) -> int:
+        """How many operations have changed something."""
+        return self._state.machine.revision
 
-    def apply(self, slot: Slot, batch: Batch) -> list[tuple[Command, str | None]]:
+    @property
+    def digest(self) -> int:
+        """The digest of the state, sessions and all."""
+        return self._state.machine.digest
+
+    def apply(self, slot: Slot, batch: Batch) -> list[tuple[Command, Result | None]]:
         """Execute a slot: each command with its result, None for one that is refused."""
         assert slot == self.applied + 1, "slots are applied in order"
-        self.applied = slot
-        return [(command, self._execute(command)) for command in batch]
+        outcomes = [(command, self._state.apply(command)) for command in batch]
+        self._state.commit(slot)
+        return [
+            (command, None if isinstance(outcome, Refusal) else outcome)
+            for command, outcome in outcomes
+        ]
 
-    def copy(self) -> Machine:
-        """Return a copy that shares nothing with this machine."""
-        return deepcopy(self)
+    def value(self, key: bytes) -> bytes | None:
+        """Return what ``key`` holds."""
+        entry = self._state.machine.get(key)
+        return None if entry is None else entry.value
 
-    def _execute(self, command: Command) -> str | None:
-        life, passed = self.sessions.get(command.node, (0, 0))
-        if command.life > life:
-            life, passed = command.life, 0
-        if command.life < life:
-            return None
-        passed = max(passed, command.settled_through)
-        result = None
-        if command.sequence == passed + 1:
-            passed += 1
-            key, _, value = command.body.decode().partition("=")
-            result = f"was {self.registers.get(key)}"
-            self.registers[key] = value
-            self.digest = crc32(command.body, self.digest)
-        self.sessions[command.node] = life, passed
-        self.digest = crc32(b"%d %d" % (life, passed), self.digest)
-        return result
+    def save(self) -> Saved:
+        """Return all that an engine would have to hold to go on from here."""
+        snapshot = self._engine.snapshot()
+        try:
+            return dict(snapshot.scan(*EVERYTHING))
+        finally:
+            snapshot.close()

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from random import Random
 
-from kvpaxos.paxos.ballot import NodeId, Slot
+from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import (
     Applied,
     Decision,
@@ -27,7 +27,7 @@ from test.simulator.agenda import Agenda
 from test.simulator.checker import Checker
 from test.simulator.clients import Clients
 from test.simulator.disk import Disk
-from test.simulator.machine import Machine
+from test.simulator.machine import NOTHING_SAVED, Machine, Saved
 from test.simulator.network import Network
 
 LOOKUP_BATCHES_MAX = 4
@@ -40,6 +40,7 @@ class Process:
     :ivar replica: None while the node is down.
     :ivar machine: its state in memory, lost in a crash.
     :ivar saved: its state on disk.
+    :ivar saved_through: the slot through which that is.
     :ivar crashes: how often it has died.
     :ivar lost: how many records it has lost that way.
     :ivar mortal: asked after each step whether the node dies in the middle of it.
@@ -64,7 +65,8 @@ class Process:
         self.disk = disk
         self.replica: Replica | None = None
         self.machine = Machine()
-        self.saved = Machine()
+        self.saved: Saved = NOTHING_SAVED
+        self.saved_through = NO_SLOT
         self.life = 0
         self.crashes = 0
         self.lost = 0
@@ -98,7 +100,7 @@ class Process:
         assert self.replica is None
         self.life += 1
         content = self.disk.content
-        self.machine = self.saved.copy()
+        self.machine = Machine(self.saved)
         self._replay(content.decided_through)
         memory = Memory(
             self.life,
@@ -120,7 +122,7 @@ class Process:
         self._inbox.clear()
         self._tick_at(self._agenda.now)
         self.network.start(self.name)
-        self.post(Persisted(min(self.saved.applied, content.decided_through)))
+        self.post(Persisted(min(self.saved_through, content.decided_through)))
 
     def crash(self, *, silently: bool = False) -> None:
         """Die, and lose what was not synced, or some of it."""
@@ -160,20 +162,24 @@ class Process:
 
     def spill(self) -> None:
         """Make the state durable, whatever of the journal is, as an engine may at any time."""
-        self.saved = self.machine.copy()
+        self._save(self.machine.save(), self.machine.applied)
 
     def persist(self) -> None:
         """Make the state durable, the journal first, and say so."""
-        life, state = self.life, self.machine.copy()
+        life, state, applied = self.life, self.machine.save(), self.machine.applied
         # The state may be ahead of the journal since a crash: those slots are still needed.
-        through = min(state.applied, self.disk.content.decided_through)
+        through = min(applied, self.disk.content.decided_through)
 
         def saved() -> None:
             if self.life == life and self.up:
-                self.saved = max(state, self.saved, key=lambda one: one.applied)
+                self._save(state, applied)
                 self.post(Persisted(through))
 
         self.disk.sync_all(saved)
+
+    def _save(self, state: Saved, applied: Slot) -> None:
+        if applied > self.saved_through:
+            self.saved, self.saved_through = state, applied
 
     def _replay(self, through: Slot) -> None:
         """Bring the state from where it was saved to where the journal ends."""
@@ -215,7 +221,7 @@ class Process:
         for lookup in effects.lookups:
             self._agenda.after(0.001, partial(self._look_up, self.life, lookup))
         if effects.forget_through:
-            needed = min(self.saved.applied, self.disk.survived.decided_through)
+            needed = min(self.saved_through, self.disk.survived.decided_through)
             assert effects.forget_through <= needed, f"{self.name} drops what it may need"
             self.disk.forget(effects.forget_through)
 

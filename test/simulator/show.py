@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from kvpaxos.errors import CommandError
 from kvpaxos.paxos.ballot import Ballot
 from kvpaxos.paxos.messages import Command, Health
+from kvpaxos.store.requests import decode_request
 
 
 def show(value: object) -> str:  # noqa: PLR0911  (one arm a kind)
@@ -12,12 +14,12 @@ def show(value: object) -> str:  # noqa: PLR0911  (one arm a kind)
         case Ballot(number, node):
             return f"{number}.{node}"
         case Command(node, _, sequence, settled, body):
-            return f"{node}{sequence}/{settled}:{body.decode()}"
+            return f"{node}{sequence}/{settled}:{_body(body)}"
         case Health(following, able, decided, kept, durable):
             state = "" if able else " unable"
             return f"following={show(following)}{state} decided={decided} kept={kept}..{durable}"
         case bytes():
-            return value.decode()
+            return value.decode(errors="backslashreplace")
         case tuple():
             return "[" + " ".join(map(show, value)) + "]"
         case float():
@@ -28,3 +30,12 @@ def show(value: object) -> str:  # noqa: PLR0911  (one arm a kind)
             names = getattr(value, "__match_args__", ())
             fields = " ".join(f"{name}={show(getattr(value, name))}" for name in names)
             return f"{type(value).__name__}({fields})"
+
+
+def _body(body: bytes) -> str:
+    """Return a command's body: a request of the store, or, as transcripts have it, a word."""
+    try:
+        operation, identity = decode_request(body)
+    except CommandError:
+        return show(body)
+    return show(operation) if identity is None else f"{show(operation)} as {show(identity)}"

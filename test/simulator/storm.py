@@ -9,6 +9,8 @@ from random import Random
 
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.effects import Leaving
+from test.simulator.appenders import KEYS as APPENDED
+from test.simulator.appenders import check_exactly_once
 from test.simulator.climate import Climate
 from test.simulator.network import Weather
 from test.simulator.world import World
@@ -35,6 +37,7 @@ def simulate(seed: int, draw: Callable[[Random], Climate]) -> World:
     if climate.calm_s:
         world.run(climate.calm_s)
         check_that_all_is_well(world)
+        check_exactly_once(world.appenders, values_of(world))
     world.clients.check()
     return world
 
@@ -42,13 +45,29 @@ def simulate(seed: int, draw: Callable[[Random], Climate]) -> World:
 def check_that_all_is_well(world: World) -> None:
     """Write and read through every node, and compare what they hold."""
     requests = [ask(name) for name in world.names for ask in (world.write, world.read)]
-    done = world.run_until(lambda: all(one.ending == "done" for one in requests), 2.0)
+    done = world.run_until(
+        lambda: (
+            all(one.ending == "done" for one in requests)
+            and all(appender.at_rest for appender in world.appenders)
+        ),
+        2.0,
+    )
     assert done, f"{requests}\n{world.transcript()}"
     everything = world.checker.machine.applied
     known = world.run_until(
         lambda: all(node.machine.applied == everything for node in world.nodes.values()), 0.5
     )
     assert known, world.transcript()
+
+
+def values_of(world: World) -> dict[str, str]:
+    """Return what the keys of appenders hold, which must be the same on every node."""
+    values = [
+        {key: (node.machine.value(key.encode()) or b"").decode() for key in APPENDED}
+        for node in world.nodes.values()
+    ]
+    assert all(held == values[0] for held in values)
+    return values[0]
 
 
 class Storm:
@@ -65,11 +84,16 @@ class Storm:
         for kind, mean_s in climate.faults_s.items():
             self._every(mean_s, getattr(self, "_" + kind.replace(" ", "_")))
         self._every(climate.requests_s, self._request)
+        for number in range(climate.appenders):
+            numbered = self._random.random() < 0.7
+            world.append(f"c{number}", numbered=numbered, pause_s=self._random.choice((0.1, 0.3)))
 
     def end(self) -> None:
         """Stop all faults, and mend what is broken."""
         self._over = True
         world = self._world
+        for appender in world.appenders:
+            appender.stop()
         world.network.heal()
         world.network.weather = Weather()
         for node in world.nodes.values():

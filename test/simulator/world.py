@@ -12,6 +12,7 @@ from kvpaxos.paxos.effects import Effects, Event
 from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.quorum import Quorum
 from test.simulator.agenda import Agenda
+from test.simulator.appenders import Appender
 from test.simulator.checker import Checker
 from test.simulator.clients import Clients, Request
 from test.simulator.disk import Disk
@@ -49,6 +50,7 @@ class World:
             self.agenda, self.random, self.names, weather or Weather(), self._post
         )
         self.clients = Clients(self.agenda, self.checker, self._post)
+        self.appenders: list[Appender] = []
         self.leaders: list[Ballot] = []
         self._trace: deque[tuple[float, NodeId, Event, Effects]] = deque(maxlen=TRACE_STEPS)
         self.nodes = {
@@ -80,6 +82,10 @@ class World:
         if self.nodes[name].up:
             self.nodes[name].crash()
 
+    def slow_down(self, name: NodeId, sync_s: tuple[float, float]) -> None:
+        """Give a node a disk whose syncs take at least, and at most, so many seconds."""
+        self.nodes[name].disk.sync_s = partial(self.random.uniform, *sync_s)
+
     def run(self, seconds: float) -> None:
         """Let this much time pass."""
         try:
@@ -102,6 +108,20 @@ class World:
     def read(self, name: NodeId, key: str = "k", patience_s: float = 5.0) -> Request:
         """Read through a node."""
         return self.clients.read(name, key, patience_s)
+
+    def append(self, name: str, *, numbered: bool, pause_s: float) -> Appender:
+        """Let a client append elements from now on, sending its requests again."""
+        appender = Appender(
+            name,
+            self.agenda,
+            self.random,
+            self.clients,
+            self.nodes,
+            numbered=numbered,
+            pause_s=pause_s,
+        )
+        self.appenders.append(appender)
+        return appender
 
     def transcript(self) -> str:
         """Return the last steps, as text."""
