@@ -1,0 +1,1 @@
+"""Tests of the fake cluster, which is there for the tests of others."""
