@@ -23,6 +23,7 @@ setup(
     install_requires=[
         "click>=8.2",
         "google-crc32c>=1.7",
+        "httptools>=0.7",
         "klein>=24.8",
         "msgpack>=1.1",
         "rich>=13.9",

@@ -11,17 +11,15 @@ import treq
 from treq.client import HTTPClient
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as NoAnswer
 from twisted.internet.interfaces import IReactorTime
-from twisted.python.failure import Failure
 from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
 from twisted.web.http import OK
 
 TIMEOUT_S: Final = 2.0
-"""A node that has not answered by then does not answer."""
+"""How long an answer may take, unless said otherwise."""
 
 ANSWER_BYTES_MAX: Final = 1024 * 1024
-"""No honest answer is longer."""
+"""How long an answer may be, unless said otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,28 +35,57 @@ class Answer:
 
 
 class Asking:
-    """Asks nodes."""
+    """Asks nodes.
 
-    def __init__(self, client: HTTPClient, clock: IReactorTime) -> None:
+    :param timeout_s: a node that has not answered by then does not answer.
+    :param bytes_max: a longer answer is not read.
+    """
+
+    def __init__(
+        self,
+        client: HTTPClient,
+        clock: IReactorTime,
+        *,
+        timeout_s: float = TIMEOUT_S,
+        bytes_max: int = ANSWER_BYTES_MAX,
+    ) -> None:
         self._client = client
         self._clock = clock
+        self._timeout_s = timeout_s
+        self._bytes_max = bytes_max
 
     def get(self, url: str) -> Deferred[Answer]:
-        """Fire with what is at ``url`` by `TIMEOUT_S` at the latest. Never fails."""
-        asking: Deferred[Answer] = Deferred.fromCoroutine(self._get(url))
-        asking.addTimeout(TIMEOUT_S, self._clock)
-        return asking.addErrback(_trouble)
+        """Fire with what is at ``url``, or with why nothing came in time.
+
+        It fails only if it is canceled.
+        """
+        return Deferred.fromCoroutine(self._ask(url))
 
     def ready(self, url: str) -> Deferred[str | None]:
         """Fire with None if the node at ``url`` serves, or else with why it does not."""
         return self.get(f"{url}/readyz").addCallback(lambda answer: answer.trouble)
+
+    async def _ask(self, url: str) -> Answer:
+        asked = Deferred.fromCoroutine(self._get(url))
+        timer = self._clock.callLater(self._timeout_s, asked.cancel)
+        try:
+            return await asked
+        except Exception as broken:  # noqa: BLE001 -- it is told, whatever it is
+            if not timer.active():
+                return Answer({}, f"no answer within {self._timeout_s:g} s")
+            if _was_canceled(broken):
+                raise CancelledError from None
+            return Answer({}, _trouble(broken))
+        finally:
+            if timer.active():
+                timer.cancel()
 
     async def _get(self, url: str) -> Answer:
         response = await self._client.get(url)
         body = bytearray()
 
         def collect(piece: bytes) -> None:
-            if len(body) + len(piece) > ANSWER_BYTES_MAX:
+            if len(body) + len(piece) > self._bytes_max:
                 raise ValueError("its answer has no end")
             body.extend(piece)
 
@@ -74,10 +101,16 @@ class Asking:
         return Answer(table)
 
 
-def asking(reactor: Any) -> Asking:  # noqa: ANN401 -- several interfaces at once
+def asking(
+    reactor: Any,  # noqa: ANN401 -- several interfaces at once
+    *,
+    timeout_s: float = TIMEOUT_S,
+    bytes_max: int = ANSWER_BYTES_MAX,
+) -> Asking:
     """Return what asks through ``reactor``. It keeps no connection open."""
     pool = HTTPConnectionPool(reactor, persistent=False)
-    return Asking(HTTPClient(Agent(reactor, pool=pool)), reactor)
+    client = HTTPClient(Agent(reactor, pool=pool))
+    return Asking(client, reactor, timeout_s=timeout_s, bytes_max=bytes_max)
 
 
 def _reason(table: Mapping[str, object], status: int) -> str:
@@ -87,17 +120,21 @@ def _reason(table: Mapping[str, object], status: int) -> str:
     return f"HTTP status {status}"
 
 
-def _trouble(failure: Failure) -> Answer:
-    if failure.check(error.ConnectionRefusedError):
-        return Answer({}, "it refuses connections")
-    if failure.check(NoAnswer, error.TimeoutError) or _was_given_up(failure.value):
-        return Answer({}, f"no answer within {TIMEOUT_S:g} s")
-    if failure.check(ResponseFailed, error.ConnectionClosed):
-        return Answer({}, "it broke the connection off")
-    return Answer({}, failure.getErrorMessage())
+def _trouble(broken: Exception) -> str:
+    match broken:
+        case error.ConnectionRefusedError():
+            return "it refuses connections"
+        case error.TimeoutError():
+            return "it takes no connection"
+        case ResponseFailed() | error.ConnectionClosed():
+            return "it broke the connection off"
+        case _:
+            return str(broken)
 
 
-def _was_given_up(error: object) -> bool:
-    """Whether a request broke off because its time was up here."""
-    reasons = error.reasons if isinstance(error, ResponseFailed) else ()
-    return any(reason.check(CancelledError) for reason in reasons)
+def _was_canceled(broken: Exception) -> bool:
+    """Whether a request broke off because somebody here canceled it."""
+    reasons = broken.reasons if isinstance(broken, ResponseFailed) else ()
+    return isinstance(broken, CancelledError | error.ConnectingCancelledError) or any(
+        reason.check(CancelledError) for reason in reasons
+    )

@@ -1,32 +1,64 @@
-"""The command ``kvpaxos`` itself: it finds the sub-command, and imports no other."""
+"""The command ``kvpaxos`` itself: it finds the sub-command, and lets no traceback out."""
 
 from __future__ import annotations
 
+import os
+import signal
+import sys
 from importlib import import_module
-from typing import Final, cast
+from typing import Final, NoReturn, cast
 
 import click
 from typing_extensions import override
 
+from kvpaxos.cli.statuses import (
+    BROKEN_PIPE,
+    FAILED,
+    SIGNALED,
+    Interrupted,
+    Told,
+    say,
+    status_of,
+    tell_unforeseen,
+)
 from kvpaxos.errors import KvPaxosError
 from kvpaxos.version import VERSION
 
-_COMMANDS: Final = ("status", "up")
-"""Each is a function of its own name in a module of its own name."""
+_KEYS: Final = "kvpaxos.cli.keys"
 
+_SECTIONS: Final = {
+    "Keys and values": {
+        "get": (_KEYS, "get"),
+        "insert": (_KEYS, "insert"),
+        "set": (_KEYS, "set_"),
+        "update": (_KEYS, "update"),
+        "delete": (_KEYS, "delete"),
+        "append": (_KEYS, "append"),
+        "cas": (_KEYS, "cas"),
+        "count": (_KEYS, "count"),
+        "dump": ("kvpaxos.cli.transfer", "dump"),
+        "load": ("kvpaxos.cli.transfer", "load"),
+    },
+    "Clusters": {
+        "up": ("kvpaxos.cli.up", "up"),
+        "status": ("kvpaxos.cli.status", "status"),
+        "config": ("kvpaxos.cli.config", "config"),
+        "journal": ("kvpaxos.cli.journal", "journal"),
+    },
+    "This command": {
+        "completion": ("kvpaxos.cli.completion", "completion"),
+    },
+}
+"""Where each command is.
 
-class Refused(click.ClickException):
-    """Says in one sentence why a command cannot do what it was told; exit status 2."""
+These modules say what their commands take, and import what carries them out only when it is time
+to: help and completion must not wait for Twisted."""
 
-    exit_code = 2
-
-    @override
-    def show(self, file: object = None) -> None:
-        click.echo(f"kvpaxos: {self.message}", err=True)
+_COMMANDS: Final = {name: place for places in _SECTIONS.values() for name, place in places.items()}
 
 
 class _Commands(click.Group):
-    """Sub-commands that are imported when they are asked for, since Twisted takes its time."""
+    """Sub-commands that are imported when they are asked for."""
 
     @override
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -36,18 +68,62 @@ class _Commands(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _COMMANDS:
             return None
-        module = import_module(f"kvpaxos.cli.{cmd_name}")
-        return cast("click.Command", getattr(module, cmd_name))
+        module, name = _COMMANDS[cmd_name]
+        return cast("click.Command", getattr(import_module(module), name))
+
+    @override
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for section, names in _SECTIONS.items():
+            commands = {name: self.get_command(ctx, name) for name in names}
+            with formatter.section(section):
+                formatter.write_dl(
+                    [
+                        (name, found.get_short_help_str(60))
+                        for name, found in commands.items()
+                        if found
+                    ]
+                )
 
     @override
     def invoke(self, ctx: click.Context) -> object:
         try:
-            return super().invoke(ctx)
+            return self._invoke(ctx)
         except KvPaxosError as error:
-            raise Refused(str(error)) from None
+            _end(ctx, str(error), status_of(error))
+        except Told as end:
+            _end(ctx, str(end), end.status)
+        except OSError as error:
+            # If it was the output, what is still in its buffer must not fail again at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            if isinstance(error, BrokenPipeError):
+                ctx.exit(BROKEN_PIPE)
+            _end(ctx, f"{error.filename or 'the output'}: {error.strerror or error}.", FAILED)
+        except KeyboardInterrupt:
+            ctx.exit(SIGNALED + signal.SIGINT)
+        except Interrupted as interrupted:
+            ctx.exit(SIGNALED + interrupted.number)
+        except (click.ClickException, click.exceptions.Exit, click.Abort):
+            raise
+        except Exception as error:  # noqa: BLE001 -- users must see no traceback
+            tell_unforeseen(error)
+            ctx.exit(FAILED)
+
+    def _invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        finally:
+            sys.stdout.flush()
+
+
+def _end(ctx: click.Context, sentence: str, status: int) -> NoReturn:
+    say(sentence)
+    ctx.exit(status)
 
 
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(VERSION, prog_name="kvpaxos", message="%(prog)s %(version)s")
 def main() -> None:
-    """Run and observe kvpaxos, a key-value store replicated with Paxos."""
+    """Run, use and observe kvpaxos, a key-value store replicated with Paxos.
+
+    docs/commands.md has an example of every command.
+    """

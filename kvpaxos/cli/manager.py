@@ -9,7 +9,7 @@ from typing import Any, Final, cast
 from twisted.internet.defer import Deferred
 
 from kvpaxos.cli.paint import Painter
-from kvpaxos.cli.processes import Processes
+from kvpaxos.cli.processes import Processes, command
 from kvpaxos.cli.readiness import until_ready
 from kvpaxos.node.lines import DescriptorSink, LineWriter
 
@@ -21,10 +21,13 @@ class Manager:
     """Runs the nodes of a cluster, says when they serve, and stops them all when told to.
 
     Its exit status is 0 if it was told to stop, and 1 if all nodes ended by themselves.
+
+    :param urls: where each node will be.
+    :param arguments: what ``twistd`` is given for each node.
     """
 
     def __init__(
-        self, urls: Mapping[str, str], commands: Mapping[str, Sequence[str]], painter: Painter
+        self, urls: Mapping[str, str], arguments: Mapping[str, Sequence[str]], painter: Painter
     ) -> None:
         # Not at the top: only a command that needs a reactor should bring one about.
         from twisted.internet import reactor
@@ -36,7 +39,7 @@ class Manager:
         # Nodes must not wait for this terminal, and so neither may their manager.
         self._output = LineWriter(DescriptorSink(1), self._losses)
         self._processes = Processes(
-            commands,
+            {node: command(given) for node, given in arguments.items()},
             spawner=self._reactor,
             clock=self._reactor,
             show=lambda node, line: self._output.write(painter.line(node, line)),

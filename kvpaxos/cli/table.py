@@ -1,12 +1,13 @@
-"""A cluster's report as a table on a terminal."""
+"""Tables on a terminal; above all that of a cluster's report."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NoReturn, TextIO
 
-from rich.console import Group
+from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
+from typing_extensions import override
 
 from kvpaxos.cli.report import NOT_SERVING, SERVING, ClusterReport, NodeReport, Peer
 
@@ -26,9 +27,33 @@ _COLUMNS: Final = (
 ROOMY: Final = 100
 """From this width on columns stand further apart."""
 
+PLAIN_WIDTH: Final = 160
+"""Columns of what goes into a file or a pipe."""
+
 _ROLE_STYLES: Final = {"leading": "bold green", "following": "green"}
 _UNITS: Final = ("B", "KiB", "MiB", "GiB", "TiB")
 _UNIT: Final = 1024
+
+
+class _Console(Console):
+    """A console that leaves it to its caller what happens when nobody reads any more."""
+
+    @override
+    def on_broken_pipe(self) -> NoReturn:
+        raise BrokenPipeError
+
+
+def console(output: TextIO) -> Console:
+    """Return what draws on ``output``, be it a terminal or not."""
+    return _Console(file=output, highlight=False, width=None if output.isatty() else PLAIN_WIDTH)
+
+
+def columns(*names: str) -> Table:
+    """Return an empty table of text, with a head. What is too long for it goes on below."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    for name in names:
+        table.add_column(name, header_style="bold", overflow="fold")
+    return table
 
 
 def drawn(report: ClusterReport, width: int) -> Group:

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from kvpaxos.cli.manager import Manager
+from kvpaxos.cli.command import Command
+from kvpaxos.cli.nodes import SETTINGS_NAME, read_cluster
 from kvpaxos.cli.paint import Painter
-from kvpaxos.cli.processes import command
 from kvpaxos.config.cluster import (
     DATA_DIRECTORY,
     HTTP_PORT,
@@ -22,14 +22,21 @@ from kvpaxos.config.cluster import (
 )
 from kvpaxos.config.settings import render
 from kvpaxos.errors import ConfigError, StartError
-from kvpaxos.node import preflight
-from kvpaxos.node.options import read_settings
-
-SETTINGS_NAME = "settings.conf"
-"""Below its directory, `kvpaxos up` writes the settings of its cluster into a file of this name."""
 
 
-@click.command()
+@click.command(
+    cls=Command,
+    statuses={
+        0: "it was told to stop",
+        1: "all nodes have ended by themselves",
+        2: "it cannot start anything",
+    },
+    examples=[
+        "kvpaxos up",
+        "kvpaxos up --nodes 5 --dir /tmp/five --base-port 9801",
+        "kvpaxos up --config conf/settings.conf --allow-partitions",
+    ],
+)
 @click.option("--nodes", type=click.IntRange(1, NODES_MAX), default=3, show_default=True)
 @click.option(
     "--transport",
@@ -52,7 +59,14 @@ SETTINGS_NAME = "settings.conf"
     show_default=True,
     help="The HTTP port of n01; the others take those after it.",
 )
-@click.option("--config", metavar="FILE", help="Run the cluster that this settings file describes.")
+@click.option(
+    "--settings",
+    "--config",
+    "config",
+    metavar="FILE",
+    type=click.Path(),
+    help="Run the cluster that this settings file describes.",
+)
 @click.option("--allow-partitions", is_flag=True, help="Links may be cut through /kvman/links.")
 @click.option("--log-level", default="info", show_default=True)
 @click.option("--color/--no-color", default=None, help="Default: if this is a terminal.")
@@ -77,7 +91,7 @@ def up(  # noqa: PLR0917 -- click passes them by name
         raise StartError("kvpaxos checks itself with assertions, which python -O removes.")
     if config is not None:
         _refuse_beside_config()
-        cluster = read_settings(config)
+        cluster = read_cluster(config)
     else:
         cluster = default_cluster(
             nodes, directory=directory, transport=transport, base_port=base_port
@@ -91,9 +105,12 @@ def up(  # noqa: PLR0917 -- click passes them by name
     urls = {node.node: node.url for node in cluster.nodes}
     _check(cluster, make=None if config is not None else directory)
     settings = config or _write_settings(cluster, Path(directory))
-    commands = {node.node: _command(node, cluster, settings, log_level) for node in cluster.nodes}
+    arguments = {node.node: _twistd(node, cluster, settings, log_level) for node in cluster.nodes}
     painter = Painter(cluster.members, colors=_colors() if color is None else color)
-    sys.exit(Manager(urls, commands, painter).run())
+    # Not at the top: help and completion must not wait for it.
+    from kvpaxos.cli.manager import Manager  # noqa: PLC0415
+
+    sys.exit(Manager(urls, arguments, painter).run())
 
 
 def _refuse_beside_config() -> None:
@@ -106,6 +123,9 @@ def _refuse_beside_config() -> None:
 
 def _check(cluster: ClusterConfig, *, make: str | None) -> None:
     """See, before anything is started, whether all nodes can have what they need."""
+    # Nor this at the top.
+    from kvpaxos.node import preflight  # noqa: PLC0415
+
     if make is not None:
         try:
             Path(make).mkdir(parents=True, exist_ok=True)
@@ -127,12 +147,13 @@ def _write_settings(cluster: ClusterConfig, directory: Path) -> str:
     return str(path)
 
 
-def _command(node: NodeConfig, cluster: ClusterConfig, settings: str, log_level: str) -> list[str]:
+def _twistd(node: NodeConfig, cluster: ClusterConfig, settings: str, log_level: str) -> list[str]:
+    """Return the arguments of ``twistd`` that run ``node``."""
     # No pid file: the manager knows its nodes, and what a crash leaves would only mislead twistd.
     arguments = ["--nodaemon", "--pidfile=", "kvpaxos", "--node", node.node, "--config", settings]
     arguments += ["--log-format", "text", "--log-level", log_level]
     arguments += ["--allow-partitions"] * cluster.options.allow_partitions
-    return command(arguments)
+    return arguments
 
 
 def _colors() -> bool:

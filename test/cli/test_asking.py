@@ -7,7 +7,7 @@ from typing import cast
 import pytest
 from treq.client import HTTPClient
 from treq.testing import StubTreq
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -80,6 +80,29 @@ class AskingTests(SynchronousTestCase):
         self.assertNoResult(asked)
         clock.advance(TIMEOUT_S / 2)
         assert self.successResultOf(asked).trouble == "no answer within 2 s"
+
+    def test_who_has_less_time_is_told_sooner(self) -> None:
+        clock = Clock()
+        asking = Asking(cast(HTTPClient, StubTreq(Hangs())), clock, timeout_s=0.25)
+        asked = asking.get("http://n01/readyz")
+        clock.advance(0.25)
+        assert self.successResultOf(asked).trouble == "no answer within 0.25 s"
+        assert clock.getDelayedCalls() == []
+
+    def test_who_asks_no_longer_gets_no_answer(self) -> None:
+        clock = Clock()
+        asked = Asking(cast(HTTPClient, StubTreq(Hangs())), clock).get("http://n01/readyz")
+        asked.cancel()
+        self.failureResultOf(asked, CancelledError)
+        assert clock.getDelayedCalls() == []
+
+    def test_a_longer_answer_is_read_if_one_is_expected(self) -> None:
+        body = b'{"x": "' + b"x" * ANSWER_BYTES_MAX + b'"}'
+        client = StubTreq(Says(body, 200))
+        asking = Asking(cast(HTTPClient, client), Clock(), bytes_max=2 * ANSWER_BYTES_MAX)
+        asked = asking.get("http://n01/kvman/journal")
+        client.flush()
+        assert self.successResultOf(asked).trouble is None
 
     def test_a_refused_connection_is_an_answer(self) -> None:
         asking = Asking(cast(HTTPClient, Refusing()), Clock())

@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import io
 import json
+import signal
+import socket
+import subprocess
+import sys
 from collections.abc import Mapping
 
 import pytest
 from click.testing import CliRunner
 from rich.console import Console
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
+from typing_extensions import override
 
 from kvpaxos.cli.asking import Answer
 from kvpaxos.cli.main import main
+from kvpaxos.cli.observer import WATCH_S, Observer
 from kvpaxos.cli.report import ClusterReport, NodeReport, Peer, read_report
-from kvpaxos.cli.status import WATCH_S, Observer
 from kvpaxos.cli.table import drawn, size
 
 Table = dict[str, object]
@@ -189,21 +194,76 @@ class ObserverTests(SynchronousTestCase):
         assert "unreachable" in output.getvalue()
         assert "n02: http://b: no answer" in output.getvalue()
 
-    def test_a_watcher_looks_again_and_again(self) -> None:
-        output, clock, asked = io.StringIO(), Clock(), Asked(TABLES)
-        watching = Deferred.fromCoroutine(Observer(NODES, asked, output, as_json=True).watch(clock))
+    def test_a_node_without_a_name_is_told_once(self) -> None:
+        output = io.StringIO()
+        observer = Observer([("http://a", "http://a")], Asked({}), output, as_json=False)
+        assert self.successResultOf(Deferred.fromCoroutine(observer.once())) == 3
+        assert "http://a: no answer" in output.getvalue().splitlines()
+
+    def watch(self, output: io.StringIO, *, as_json: bool) -> Asked:
+        """Watch for three looks, and end that."""
+        clock, asked = Clock(), Asked(TABLES)
+        watching = Deferred.fromCoroutine(
+            Observer(NODES, asked, output, as_json=as_json).watch(clock)
+        )
         clock.pump([WATCH_S, WATCH_S])
+        watching.cancel()
+        self.failureResultOf(watching, CancelledError)
+        return asked
+
+    def test_a_watcher_looks_again_and_again(self) -> None:
+        output = io.StringIO()
+        asked = self.watch(output, as_json=True)
         assert len(asked.urls) == 6
         assert output.getvalue().count("\n") == 3
-        watching.cancel()
-        self.failureResultOf(watching)
+
+    def test_what_is_no_terminal_gets_one_table_after_another(self) -> None:
+        output = io.StringIO()
+        self.watch(output, as_json=False)
+        assert output.getvalue().count("n02 leads; all 2 nodes serve") == 3
+        assert "\x1b" not in output.getvalue()
+
+    def test_a_terminal_is_drawn_anew_and_left_as_it_was(self) -> None:
+        output = Screen()
+        self.watch(output, as_json=False)
+        drawn_at_home = output.getvalue().count("\x1b[H")
+        assert drawn_at_home >= 3
+        assert output.getvalue().startswith("\x1b[?1049h")
+        assert output.getvalue().endswith("\x1b[?25h\x1b[?1049l")
 
 
-def test_two_ways_to_name_the_nodes_are_one_too_many() -> None:
-    done = CliRunner().invoke(main, ["status", "--config", "a", "--url", "http://b"])
+class Screen(io.StringIO):
+    """A terminal."""
+
+    @override
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.timeout(60)
+def test_ctrl_c_ends_a_watch_at_once_though_a_node_is_silent() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        port = silent.getsockname()[1]
+        watching = subprocess.Popen(  # noqa: S603 -- our own command
+            [sys.executable, "-m", "kvpaxos", "status", "--watch", "--nodes", f"127.0.0.1:{port}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        connection, _ = silent.accept()
+        with connection:
+            # It has asked, and waits for an answer that will not come.
+            assert connection.recv(65536).startswith(b"GET /kvman/status")
+            watching.send_signal(signal.SIGINT)
+            assert watching.communicate() == (b"", b"")
+        assert watching.returncode == 130
+
+
+@pytest.mark.parametrize("option", ["--config", "--settings"])
+def test_two_ways_to_name_the_nodes_are_one_too_many(option: str) -> None:
+    done = CliRunner().invoke(main, ["status", option, "a", "--url", "http://b"])
     assert done.exit_code == 2
     assert done.stderr == (
-        "kvpaxos: --config and --url both name the nodes; leave one of them out.\n"
+        "kvpaxos: --nodes and --settings both name the nodes; leave one of them out.\n"
     )
 
 
