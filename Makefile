@@ -3,13 +3,14 @@
 SHELL := /bin/sh
 BIN := .venv/bin
 SEEDS ?= 5000
+FIRES ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test lint types format sim clean
+.PHONY: help setup run test test_Paxos test_kvPaxos fire lint types format sim clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
-	while IFS="$$(printf '\t')" read -r name what; do printf 'make %-8s%s\n' "$$name" "$$what"; done
+	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
+	while IFS="$$(printf '\t')" read -r name what; do printf 'make %-13s%s\n' "$$name" "$$what"; done
 
 setup: .venv/.ready ## make .venv, with kvpaxos and the tools of its developers in it
 
@@ -20,6 +21,12 @@ run: setup ## run three nodes on this machine, until Ctrl-C
 test: setup ## run all tests
 	$(BIN)/pytest
 	$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.partition
+
+test_Paxos: setup ## run the classic scenarios of Paxos alone
+	$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.labs.test_paxos
+
+test_kvPaxos: setup ## run the classic scenarios of a store on Paxos alone
+	$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.labs.test_kvpaxos
 
 lint: setup ## look at style and at who imports whom
 	$(BIN)/ruff check
@@ -35,6 +42,9 @@ format: setup ## bring the code into shape
 
 sim: setup ## simulate SEEDS worlds instead of the few that "make test" does
 	KVPAXOS_SEEDS=$(SEEDS) $(BIN)/pytest test/test_simulation.py --timeout=0
+
+fire: setup ## kill leaders under clients that ask again, FIRES times
+	KVPAXOS_FIRES=$(FIRES) $(BIN)/pytest test/processes/test_exactly_once.py --timeout=0
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache
