@@ -45,7 +45,7 @@ from kvpaxos.paxos.proposer import Following, Preparing, Proposal
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import DecidedThrough, Learned, Promised, ReplicaRecord
 
-BACKOFF_S_MAX: Final = 1.0
+BACKOFF_MAX_S: Final = 1.0
 """Whoever was overtaken waits no longer than this before it tries again."""
 
 DOUBLINGS_MAX: Final = 10
@@ -345,7 +345,7 @@ class Agreements:
         """Return how long to wait before another try, in which others may be done instead."""
         widest_s = max(self._timing.backoff_s, self._peers.slack_s)
         widest_s *= 1 << min(self._attempts, DOUBLINGS_MAX)
-        return min(widest_s, BACKOFF_S_MAX) * self._random.uniform(0.5, 1.0)
+        return min(widest_s, BACKOFF_MAX_S) * self._random.uniform(0.5, 1.0)
 
     def _health(self) -> Health:
         through = self.decisions.forgotten_through

@@ -6,10 +6,14 @@
 from __future__ import annotations
 
 import http.client
+import json
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from http.client import parse_headers
+from io import BufferedReader
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -24,6 +28,7 @@ pytestmark = pytest.mark.timeout(180)
 FIRES = int(os.environ.get("KVPAXOS_FIRES", "2"))
 CLIENTS = 8
 KILLS = 2
+PIPELINED = 40
 LOSS = "0.05"
 KEYS = ("first", "second", "third")
 
@@ -141,6 +146,45 @@ def test_every_element_is_there_once_and_in_its_clients_order(three: Cluster, fi
     assert any(client.retries for client in clients), "nothing was ever asked for again"
     for node in three.nodes:
         _check(node, clients)
+
+
+def test_what_a_client_pipelines_stays_in_its_order_when_the_leader_is_killed(
+    tmp_path: Path,
+) -> None:
+    with cluster(tmp_path) as three:
+        three.start()
+        leader = three.leader()
+        node, other = (node for node in three.nodes if node is not leader)
+        with socket.create_connection(("127.0.0.1", node.port), timeout=60) as connection:
+            connection.sendall(b"".join(_append(opid) for opid in range(1, PIPELINED + 1)))
+            replies = connection.makefile("rb")
+            values = [_next_value(replies)]
+            # Some of the others are with the leader, some on their way, some not read yet.
+            three.kill(leader)
+            values += [_next_value(replies) for _ in range(PIPELINED - 1)]
+        elements = [f"{opid}," for opid in range(1, PIPELINED + 1)]
+        assert values == ["".join(elements[:count]) for count in range(1, PIPELINED + 1)]
+        # Another node knows what was answered, and what it can know nothing of any more.
+        newest = {"key": "line", "value": f"{PIPELINED},", "client": "c", "opid": str(PIPELINED)}
+        assert other.send("POST", "/kv/append", newest).body["value"] == values[-1]
+        stale = other.send("POST", "/kv/append", {**newest, "opid": str(PIPELINED - 1)})
+        assert (stale.body["success"], stale.body["applied"]) == ("false", "unknown")
+        assert other.ask("GET", "/kv/get", key="line").body["value"] == values[-1]
+
+
+def _append(opid: int) -> bytes:
+    body = urlencode({"key": "line", "value": f"{opid},", "client": "c", "opid": str(opid)})
+    return (
+        f"POST /kv/append HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+
+
+def _next_value(replies: BufferedReader) -> str:
+    """Read one reply of several on a connection, and return the value in it."""
+    assert replies.readline().split()[1] == b"200"
+    headers = parse_headers(replies)
+    value: str = json.loads(replies.read(int(headers["Content-Length"])))["value"]
+    return value
 
 
 def _lose(node: Node, share: str) -> None:
