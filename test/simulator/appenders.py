@@ -30,7 +30,7 @@ Element = tuple[str, int]
 class Wanted:
     """One element that is to be appended.
 
-    :ivar floor: the slot that was certainly executed before it was asked for.
+    :ivar floor: the slot that was executed before it was asked for.
     :ivar requests: every time that it was asked for.
     :ivar given_up: its client went on without knowing whether it was there.
     """
@@ -124,7 +124,7 @@ class Appender:
         key = self._random.choice(KEYS)
         identity = self._identify(number)
         body = encode_request(Append(key.encode(), f"<{self.name}.{number}>".encode()), identity)
-        self.wanted.append(Wanted((self.name, number), key, body, self._clients.seen))
+        self.wanted.append(Wanted((self.name, number), key, body, self._clients.floor))
         return self.wanted[-1]
 
     def _identify(self, number: int) -> Identity:

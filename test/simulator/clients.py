@@ -23,7 +23,7 @@ class Request:
     """One request of a client, and what came of it.
 
     :ivar body: the command; empty for a read.
-    :ivar floor: the slot that was certainly executed before anything like it was asked for.
+    :ivar floor: the slot that was executed before anything like it was asked for.
     :ivar repeats: its body has an identity, and may be asked for more than once.
     :ivar ending: None while it is under way.
     :ivar result: what the state machine said, if that is known.
@@ -40,36 +40,39 @@ class Request:
 
 
 class Clients:
-    """Sends requests through nodes, and checks what comes back.
-
-    :ivar seen: the slot that is known to have been executed, from everything that was answered:
-        whatever begins now must come after it.
-    """
+    """Sends requests through nodes, and checks what comes back."""
 
     def __init__(self, agenda: Agenda, checker: Checker, post: Post) -> None:
         self.requests: list[Request] = []
-        self.seen = Slot(0)
         self._agenda = agenda
         self._checker = checker
         self._post = post
+
+    @property
+    def floor(self) -> Slot:
+        """The slot that somebody has executed by now: whatever begins now must come after it.
+
+        That is more than clients could notice, who only know of what was answered.
+        """
+        return self._checker.machine.applied
 
     def write(self, node: NodeId, key: str, patience_s: float) -> Request:
         """Write through ``node`` a value that nobody else writes: the number of the request."""
         number = len(self.requests)
         body = encode_request(Set(key.encode(), b"%d" % number))
-        return self._ask(Request(number, node, key, body, self.seen), patience_s)
+        return self._ask(Request(number, node, key, body, self.floor), patience_s)
 
     def send(self, node: NodeId, key: str, body: bytes, floor: Slot, patience_s: float) -> Request:
         """Send ``body``, which has an identity, through ``node``, perhaps not for the first time.
 
-        :param floor: what was `seen` when it was sent for the first time.
+        :param floor: the floor when it was sent for the first time.
         """
         request = Request(len(self.requests), node, key, body, floor, repeats=True)
         return self._ask(request, patience_s)
 
     def read(self, node: NodeId, key: str, patience_s: float) -> Request:
         """Read through ``node``."""
-        request = Request(len(self.requests), node, key, b"", self.seen)
+        request = Request(len(self.requests), node, key, b"", self.floor)
         self.requests.append(request)
         self._post(node, ReadWanted(((request.number, self._agenda.now + patience_s),)))
         return request
@@ -86,18 +89,13 @@ class Clients:
         assert slot is not None, f"{request} is acknowledged and was never executed"
         assert slot > request.floor, f"{request} was executed before it began"
         assert request.result == self._checker.answers[request.body], f"{request} is answered wrong"
-        self.seen = max(self.seen, slot)
 
     def ready(self, ready: ReadReady, machine: Machine) -> None:
         """Do a read, in the state that ``machine`` is in."""
         request = self._end(ready.request, "done")
         assert machine.applied >= request.floor, (
-            f"{request} reads slot {machine.applied}: an acknowledged write is missing"
+            f"{request} reads slot {machine.applied}: it misses what was there before"
         )
-        value = machine.value(request.key.encode())
-        if value is not None:
-            written = self._checker.executed[self.requests[int(value)].body]
-            self.seen = max(self.seen, written)
 
     def expired(self, expired: Expired) -> None:
         """Take word that a deadline has passed."""

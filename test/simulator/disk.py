@@ -8,8 +8,8 @@ from random import Random
 
 from kvpaxos.journal.state import GroupState, needs_sync
 from kvpaxos.paxos.ballot import FIRST_SLOT, Slot
-from kvpaxos.paxos.messages import Batch
-from kvpaxos.paxos.records import ReplicaRecord
+from kvpaxos.paxos.messages import Batch, Vote
+from kvpaxos.paxos.records import Promised, ReplicaRecord
 from test.simulator.agenda import Agenda
 
 
@@ -50,6 +50,11 @@ class Disk:
     def append(self, records: Sequence[ReplicaRecord]) -> None:
         """Write ``records``; a sync begins if one of them needs it and none is under way."""
         for record in records:
+            if isinstance(record, Promised | Vote):
+                # Both of an acceptor's rules, as they look from here.
+                assert record.ballot >= self.content.promised, (
+                    f"{record} is written after a promise of {self.content.promised}"
+                )
             self.records.append(record)
             self._take(record)
             if needs_sync(record):
