@@ -47,6 +47,7 @@ setup(
             "pytest>=9",
             "pytest-timeout>=2.4",
             "pytest-twisted>=1.14.3",
+            "pytest-xdist>=3.8",
             "ruff>=0.17.6,<0.18",
             "schemathesis>=4.32,<5",
             "towncrier>=25.8",

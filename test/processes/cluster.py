@@ -25,6 +25,9 @@ from urllib.parse import urlencode
 START_S = 60.0
 """No node takes so long to start, or a cluster to find a leader, on the slowest machine."""
 
+PORTS = 50
+"""Each process of tests chooses from so many ports of its own."""
+
 ROOT = Path(__file__).parents[2]
 
 TWISTD = str(Path(sys.executable).with_name("twistd"))
@@ -204,8 +207,9 @@ def cluster(directory: Path, nodes: int = 3, transport: str = "tcp") -> Iterator
 def free_ports(count: int) -> list[int]:
     """Return ports of loopback that were free a moment ago, below the ephemeral range."""
     found: list[int] = []
-    first = 20000 + os.getpid() % 10000
-    for port in range(first, first + 2000):
+    # Processes that run tests side by side have neighboring ids, and must not meet.
+    first = 20000 + os.getpid() * PORTS % 10000
+    for port in range(first, first + PORTS):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
