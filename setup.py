@@ -24,6 +24,7 @@ setup(
         "click>=8.2",
         "google-crc32c>=1.7",
         "httptools>=0.7",
+        "hyperlink>=21.0",
         "klein>=24.8",
         "msgpack>=1.1",
         "rich>=13.9",

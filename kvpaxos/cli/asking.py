@@ -12,8 +12,10 @@ from treq.client import HTTPClient
 from twisted.internet import error
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool, ResponseFailed
+from twisted.web.client import HTTPConnectionPool, ResponseFailed
 from twisted.web.http import OK
+
+from kvpaxos.client.connecting import treq_of
 
 TIMEOUT_S: Final = 2.0
 """How long an answer may take, unless said otherwise."""
@@ -95,7 +97,7 @@ class Asking:
         except ValueError:
             table = None
         if not isinstance(table, dict):
-            return Answer({}, "it does not answer in JSON: is it a node?")
+            return Answer({}, "it does not answer in JSON, as a node would")
         if response.code != OK:
             return Answer(table, _reason(table, response.code))
         return Answer(table)
@@ -109,8 +111,7 @@ def asking(
 ) -> Asking:
     """Return what asks through ``reactor``. It keeps no connection open."""
     pool = HTTPConnectionPool(reactor, persistent=False)
-    client = HTTPClient(Agent(reactor, pool=pool))
-    return Asking(client, reactor, timeout_s=timeout_s, bytes_max=bytes_max)
+    return Asking(treq_of(reactor, pool), reactor, timeout_s=timeout_s, bytes_max=bytes_max)
 
 
 def _reason(table: Mapping[str, object], status: int) -> str:

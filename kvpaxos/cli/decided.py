@@ -56,6 +56,11 @@ def inspect(directory: str, from_slot: int, limit: int | None) -> int:
             say(f"the node will mend this at its next start: {mend}")
     for damage in inspection.damage:
         say(f"{damage.path}: {damage.what} at byte {damage.offset} is damaged")
+    if inspection.damage:
+        say(
+            "what is printed may lack slots; restore the journal from a sound copy of this same"
+            " disk, or ask another node with --node"
+        )
     return FAILED if inspection.damage else DONE
 
 
@@ -83,7 +88,11 @@ async def _page(
     count = PAGE_SLOTS if limit is None else min(limit, PAGE_SLOTS)
     answer = await asks.get(f"{url}/kvman/journal?from={from_slot}&limit={count}")
     if answer.trouble is not None:
-        raise Told(f"{url}: {answer.trouble}.", NOT_APPLIED)
+        raise Told(
+            f"{url}: {answer.trouble}; see whether the node runs there, or name the directory of"
+            " its journal.",
+            NOT_APPLIED,
+        )
     slots, following = answer.table.get("slots"), answer.table.get("next")
     if not isinstance(slots, list) or not isinstance(following, int | None):
         raise Told(f"{url}: this is not the answer of a node.", NOT_APPLIED)

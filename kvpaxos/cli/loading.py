@@ -44,7 +44,8 @@ def load(asked: Asked, name: str, concurrency: int, *, restart: bool) -> None:
         run(loading.run)
     except LineFailed as failed:
         status = _status(failed.why)
-        sentence = f"{name}: line {failed.number}: {str(failed.why).rstrip('.')}."
+        source = "standard input" if name == STDIN else name
+        sentence = f"{source}: line {failed.number}: {str(failed.why).rstrip('.')}."
         loading.tell(success=False, line=failed.number, message=sentence)
         raise Told(f"{sentence} {loading.how_far()}", status) from None
     except Interrupted:
@@ -97,10 +98,17 @@ class Loading:
 
     def how_far(self) -> str:
         """Return what is loaded, and how to go on, in a sentence."""
-        again = "the same command goes on behind them" if self._resumable else "leave them out"
-        if self.position.lines == 0:
-            return "Nothing is loaded yet."
-        return f"Lines 1 to {self.position.lines} are loaded; {again} when you try again."
+        match self.position.lines:
+            case 0:
+                return "No line is known to be loaded yet."
+            case 1:
+                loaded, them = "Line 1 is loaded", "it"
+            case last:
+                loaded, them = f"Lines 1 to {last} are loaded", "them"
+        again = (
+            f"the same command goes on behind {them}" if self._resumable else f"leave {them} out"
+        )
+        return f"{loaded}; {again} when you try again."
 
     def tell(self, *, success: bool, **others: object) -> None:
         """Print the outcome as JSON, if that is wanted."""

@@ -15,6 +15,7 @@ from kvpaxos.cli.statuses import (
     BROKEN_PIPE,
     FAILED,
     SIGNALED,
+    UNKNOWN,
     Interrupted,
     Told,
     say,
@@ -97,7 +98,15 @@ class _Commands(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             if isinstance(error, BrokenPipeError):
                 ctx.exit(BROKEN_PIPE)
-            _end(ctx, f"{error.filename or 'the output'}: {error.strerror or error}.", FAILED)
+            what = error.strerror or error
+            if error.filename is not None:
+                _end(ctx, f"{error.filename}: {what}.", FAILED)
+            _end(
+                ctx,
+                f"the output: {what}; what is printed is not all, but what was to be changed may"
+                " be.",
+                UNKNOWN,
+            )
         except KeyboardInterrupt:
             ctx.exit(SIGNALED + signal.SIGINT)
         except Interrupted as interrupted:

@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 
 from httptools import HttpParserError, HttpResponseParser
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.interfaces import IAddress, IProtocol, ITCPTransport
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
@@ -20,7 +19,7 @@ from twisted.web.client import ResponseDone, ResponseFailed
 from twisted.web.http_headers import Headers
 from typing_extensions import override
 
-from kvpaxos.client.exchange import CONNECT_S_MAX
+from kvpaxos.client.connecting import endpoint_of
 
 ANSWER_BYTES_MAX: Final = 1024 * 1024
 """No honest answer to what is sent this way is longer."""
@@ -61,9 +60,7 @@ class Sender:
         if idle:
             return idle.pop().ask(request)
         assert parts.hostname is not None, url
-        endpoint = HostnameEndpoint(
-            self._reactor, parts.hostname, parts.port or 80, timeout=CONNECT_S_MAX
-        )
+        endpoint = endpoint_of(self._reactor, parts.hostname, parts.port or 80)
         connecting = endpoint.connect(_Connections(idle))
 
         def ask(connection: IProtocol) -> Deferred[Response]:

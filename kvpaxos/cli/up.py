@@ -23,6 +23,9 @@ from kvpaxos.config.cluster import (
 from kvpaxos.config.settings import render
 from kvpaxos.errors import ConfigError, StartError
 
+LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
+"""Those of Twisted, for which nobody who only asks for help should wait."""
+
 
 @click.command(
     cls=Command,
@@ -68,7 +71,7 @@ from kvpaxos.errors import ConfigError, StartError
     help="Run the cluster that this settings file describes.",
 )
 @click.option("--allow-partitions", is_flag=True, help="Links may be cut through /kvman/links.")
-@click.option("--log-level", default="info", show_default=True)
+@click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
 @click.option("--color/--no-color", default=None, help="Default: if this is a terminal.")
 def up(  # noqa: PLR0917 -- click passes them by name
     nodes: int,

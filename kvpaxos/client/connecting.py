@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final, cast
+from typing import Any, Final, Self, cast
 from urllib.parse import urlsplit
 
+from hyperlink import URL
 from treq.client import HTTPClient
-from twisted.internet.interfaces import IReactorTime
-from twisted.web.client import Agent, HTTPConnectionPool
+from twisted.internet.abstract import isIPAddress, isIPv6Address
+from twisted.internet.endpoints import (
+    HostnameEndpoint,
+    TCP4ClientEndpoint,
+    TCP6ClientEndpoint,
+    wrapClientTLS,
+)
+from twisted.internet.interfaces import IReactorTime, IStreamClientEndpoint
+from twisted.web.client import URI, Agent, BrowserLikePolicyForHTTPS, HTTPConnectionPool
+from twisted.web.iweb import IAgentEndpointFactory
+from typing_extensions import override
+from zope.interface import implementer
 
-from kvpaxos.client.exchange import CONNECT_S_MAX, Body, Treq
+from kvpaxos.client.exchange import CONNECT_S_MAX, Body
 from kvpaxos.errors import ConfigError
 
 KEPT_S_MAX: Final = 30
@@ -67,7 +78,54 @@ def pool_of(clock: IReactorTime, connections_max: int) -> HTTPConnectionPool:
     return pool
 
 
-def treq_of(clock: IReactorTime, pool: HTTPConnectionPool | None) -> Treq:
+def treq_of(clock: IReactorTime, pool: HTTPConnectionPool | None) -> HTTPClient:
     """Return what sends requests over connections of ``pool``."""
-    agent = Agent(clock, connectTimeout=CONNECT_S_MAX, pool=pool)
-    return HTTPClient(agent, data_to_body_producer=Body)
+    agent = Agent.usingEndpointFactory(clock, _Endpoints(clock), pool)
+    return _HTTPClient(agent, data_to_body_producer=Body)
+
+
+def endpoint_of(clock: IReactorTime, host: str, port: int) -> IStreamClientEndpoint:
+    """Return what dials ``host``, an address or a name, for `CONNECT_S_MAX` seconds at most."""
+    # What dials names tries several addresses in turn, 0.3 s apart, and so notices only then that
+    # the only one refuses. To an address, that is known at once, and the next node can be asked.
+    if isIPAddress(host):
+        return TCP4ClientEndpoint(clock, host, port, timeout=CONNECT_S_MAX)
+    if isIPv6Address(host):
+        return TCP6ClientEndpoint(clock, host, port, timeout=CONNECT_S_MAX)
+    return HostnameEndpoint(clock, host, port, timeout=CONNECT_S_MAX)
+
+
+class _HTTPClient(HTTPClient):
+    """Sends requests to addresses of IPv6 too, which treq takes for host names that are wrong."""
+
+    @override
+    def request(self, method: str, url: Any, **options: Any) -> Any:
+        if isinstance(url, str) and "://[" in url:
+            url = _Address.from_text(url)
+        return super().request(method, url, **options)
+
+
+class _Address(URL):
+    """A URL that is in ASCII as it is."""
+
+    __slots__ = ()
+
+    @override
+    def to_uri(self) -> Self:
+        return self
+
+
+@implementer(IAgentEndpointFactory)
+class _Endpoints:
+    """Where an agent connects to for a URL."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self._clock = clock
+        self._policy = BrowserLikePolicyForHTTPS()
+
+    def endpointForURI(self, uri: URI) -> IStreamClientEndpoint:  # noqa: N802 (Twisted names it)
+        """Return what connects to ``uri``."""
+        endpoint = endpoint_of(self._clock, uri.host.decode("ascii"), uri.port)
+        if uri.scheme == b"http":
+            return endpoint
+        return wrapClientTLS(self._policy.creatorForNetloc(uri.host, uri.port), endpoint)

@@ -169,7 +169,7 @@ def trouble(broken: Exception, waited_s: float | None) -> Trouble:
     """
     applied: Applied = "no" if isinstance(broken, _NEVER_SENT) else "unknown"
     if waited_s is not None:
-        return Trouble(f"no answer within {waited_s:.3g} s", applied)
+        return Trouble(f"no answer within {waited_s:.3g} s", applied, silent=True)
     match broken:
         case error.ConnectionRefusedError():
             why = "it refuses connections"

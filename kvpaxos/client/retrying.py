@@ -41,6 +41,9 @@ certainly changed nothing so far would be in doubt."""
 NODE_SHARE: Final = 0.9
 """The share of an attempt that the node may use, so that its answer still arrives."""
 
+ROAD_S: Final = 0.1
+"""An answer is given so long for its way, though never more than half of the attempt."""
+
 NODE_S_MIN: Final = 0.001
 NODE_S_MAX: Final = 60.0
 """Nodes take no shorter and no longer deadlines."""
@@ -73,12 +76,14 @@ class Trouble:
     :ivar applied: whether this attempt may have been carried out.
     :ivar rest_s: for how long the node asked to be left alone.
     :ivar everywhere: whether it would be the same at every node.
+    :ivar silent: whether nothing came in the time that there was, and no more is known.
     """
 
     why: str
     applied: Applied
     rest_s: float = 0.0
     everywhere: bool = False
+    silent: bool = False
 
 
 Happened: TypeAlias = Settled | Rejected | Trouble
@@ -99,7 +104,8 @@ class Try:
     @property
     def timeout_s(self) -> float:
         """The deadline to give to the node."""
-        return min(max(NODE_SHARE * self.wait_s, NODE_S_MIN), NODE_S_MAX)
+        share_s = min(NODE_SHARE * self.wait_s, max(self.wait_s - ROAD_S, self.wait_s / 2))
+        return min(max(share_s, NODE_S_MIN), NODE_S_MAX)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,11 +224,15 @@ class Retrying:
             case Rejected(why):
                 self._nodes.answered(self._node)
                 return GiveUp(why, "unknown") if self._in_doubt else Accept()
-            case Trouble(why, applied, rest_s, everywhere):
+            case Trouble(why, applied, rest_s, everywhere, silent):
                 self._nodes.failed(self._node, now, rest_s)
-                self._troubles[self._node] = why
-                if self._kind is not Kind.READ and applied == "unknown":
-                    self._in_doubt = True
+                doubtful = self._kind is not Kind.READ and applied == "unknown"
+                if not silent or doubtful:
+                    self._troubles[self._node] = why
+                else:
+                    # What it said before tells more than its silence, which may be of our haste.
+                    self._troubles.setdefault(self._node, why)
+                self._in_doubt = self._in_doubt or doubtful
                 harmful = self._in_doubt and self._kind is Kind.UNIDENTIFIED
                 if everywhere or harmful or self._is_last:
                     return self._give_up()

@@ -68,7 +68,9 @@ def _check_port(who: str, face: str, host: str, port: int) -> None:
             probe.bind(address)
             probe.listen(1)
     except socket.gaierror:
-        raise StartError(f"{who} {face}: the host name {host} is unknown here.") from None
+        raise StartError(
+            f"{who} {face}: the host name {host} is unknown here; correct it in the settings."
+        ) from None
     except OSError as error:
         raise StartError(f"{who} {face}: {_reason(error, where, host)}.") from None
 

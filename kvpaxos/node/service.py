@@ -94,10 +94,14 @@ def _allow_open_files() -> None:
 
 def _open_journal(config: NodeConfig, members: Sequence[str]) -> Journal:
     """Return the journal of a node, if it is that of this node in this cluster."""
+    path = Path(config.data) / "journal"
     with ExitStack() as opened:
-        journal = Journal.open(Path(config.data) / "journal")
+        journal = Journal.open(path)
         opened.callback(journal.close)
-        formation_of(journal, config.node, members, "")
+        try:
+            formation_of(journal, config.node, members, "")
+        except StartError as error:
+            raise StartError(f"{path}: {error}") from None
         opened.pop_all()
     return journal
 

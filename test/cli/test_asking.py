@@ -67,7 +67,7 @@ class AskingTests(SynchronousTestCase):
 
     def test_what_is_not_json_comes_from_no_node(self) -> None:
         for body in (b"<html>", b"[1]", b"\xff", b""):
-            assert self.answer(body).trouble == "it does not answer in JSON: is it a node?"
+            assert self.answer(body).trouble == "it does not answer in JSON, as a node would"
 
     def test_an_answer_without_end_is_cut_off(self) -> None:
         answer = self.answer(b'"' + b"x" * ANSWER_BYTES_MAX + b'"')

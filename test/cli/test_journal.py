@@ -91,7 +91,10 @@ def test_a_node_that_does_not_answer_is_said(shell: Shell) -> None:
     url = f"http://127.0.0.1:{free_ports(1)[0]}"
     done = shell.run("journal", "--node", url)
     assert (done.status, done.output) == (3, b"")
-    assert done.errors == f"kvpaxos: {url}: it refuses connections.\n"
+    assert done.errors == (
+        f"kvpaxos: {url}: it refuses connections; see whether the node runs there, or name the"
+        " directory of its journal.\n"
+    )
 
 
 # Without any node.
@@ -127,14 +130,15 @@ def test_a_damaged_journal_is_named_and_read_as_far_as_it_goes(journal: Path) ->
     file.write_bytes(data)
     status, shown, errors = run(str(journal))
     assert (status, shown) == (1, [1])
-    second, third = errors.splitlines()
+    second, third, advice = errors.splitlines()
     assert second.startswith(f"kvpaxos: {file}: Vote in slot 2, ballot 1.n01 at byte ")
     assert third.startswith(f"kvpaxos: {file}: Vote in slot 3, ballot 1.n01 at byte ")
     assert second.endswith(" is damaged")
+    assert advice.startswith("kvpaxos: what is printed may lack slots; restore the journal from ")
     assert file.read_bytes() == data
     # Whoever wants one slot is told of all damage too.
     status, shown, errors = run(str(journal), "--limit", "1")
-    assert (status, shown, errors.count("\n")) == (1, [1], 2)
+    assert (status, shown, errors.count("\n")) == (1, [1], 3)
 
 
 def test_what_a_start_would_mend_is_said_and_not_mended(journal: Path) -> None:

@@ -151,7 +151,13 @@ def test_a_port_can_be_taken_again_at_once_after_a_kill(checkout: Checkout, star
                 ' "tcp:7701:interface=127.0.0.1"; write it as "tcp:PORT:interface=ADDRESS".\n'
             ),
         ),
-        (["--data", "other"], "each node its own directory"),
+        (
+            ["--data", "other"],
+            (
+                "{here}/other/journal: this journal is that of n02, and this node is n01:"
+                " give each node its own directory\n"
+            ),
+        ),
     ],
     ids=["an address that is not ours", "a file in the way", "no endpoint", "another node's disk"],
 )

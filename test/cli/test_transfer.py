@@ -236,8 +236,10 @@ def test_a_line_that_the_cluster_refuses_is_named(shell: Shell) -> None:
     done = shell.run("load", "-", "--json", stdin=b"".join(lines))
     assert done.status == 2
     assert (done.json["line"], done.json["loaded_through"]) == (2, 1)
-    assert done.errors.startswith("kvpaxos: -: line 2: The key has 5000 bytes, and the limit is")
-    assert " Lines 1 to 1 are loaded; leave them out when you try again.\n" in done.errors
+    assert done.errors.startswith(
+        "kvpaxos: standard input: line 2: The key has 5000 bytes, and the limit is"
+    )
+    assert " Line 1 is loaded; leave it out when you try again.\n" in done.errors
 
 
 def test_a_file_that_has_changed_where_it_was_loaded_is_loaded_anew(shell: Shell) -> None:

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from twisted.logger import LogLevel
 
 from kvpaxos.cli.main import main
+from kvpaxos.cli.up import LOG_LEVELS
 from kvpaxos.config.settings import parse
 
 pytestmark = [
@@ -203,6 +205,19 @@ def test_a_port_that_is_taken_is_said_before_any_node_is_started(tmp_path: Path)
     )
     assert done == (2, sentence)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_level_that_does_not_exist_is_said_before_any_node_is_started(
+    tmp_path: Path,
+) -> None:
+    done = CliRunner().invoke(main, ["up", "--dir", str(tmp_path / "a"), "--log-level", "loud"])
+    assert done.exit_code == 2
+    assert "'loud' is not one of 'debug', 'info', 'warn', 'error', 'critical'" in done.output
+    assert not (tmp_path / "a").exists()
+
+
+def test_the_log_levels_are_those_of_the_nodes() -> None:
+    assert [level.name for level in LogLevel.iterconstants()] == list(LOG_LEVELS)
 
 
 def test_a_directory_that_cannot_be_is_said(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ from kvpaxos.client.retrying import (
     NODE_S_MAX,
     PAUSE_S_MAX,
     PAUSE_S_MIN,
+    ROAD_S,
     TROUBLE_S,
     Accept,
     GiveUp,
@@ -31,7 +32,8 @@ NAMES = {"n01": A, "n02": B, "n03": C}
 REFUSED = Trouble("it refuses connections", "no")
 LOST_UNSENT = Trouble("the connection broke before it was sent", "no")
 LOST = Trouble("it broke the connection off", "unknown")
-SILENT = Trouble("no answer within 2.5 s", "unknown")
+SILENT = Trouble("no answer within 2.5 s", "unknown", silent=True)
+UNREACHED = Trouble("no answer within 0.005 s", "no", silent=True)
 UNAVAILABLE = Trouble("No leader is known", "no", rest_s=1.0)
 EXPIRED = Trouble("No quorum decided it in time", "unknown", rest_s=1.0)
 TOO_LONG = Trouble("its answer is too long", "unknown", everywhere=True)
@@ -282,6 +284,35 @@ def test_an_attempt_leaves_time_for_another_node_if_the_request_can_be_sent_agai
     assert now == pytest.approx(5.0)
 
 
+def told(kind: Kind, *happened: Trouble) -> str:
+    """Return what a call says that met all of this at one node, the last at its deadline."""
+    call = retrying(kind, Nodes([A], {}))
+    call.first(0.0)
+    for number, trouble in enumerate(happened[:-1]):
+        assert isinstance(call.after(trouble, float(number)), Try)
+    end = call.after(happened[-1], 5.0)
+    assert isinstance(end, GiveUp)
+    return end.why
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_silence_that_changed_nothing_does_not_hide_what_a_node_said_before(kind: Kind) -> None:
+    assert told(kind, REFUSED, UNREACHED) == f"{A}: it refuses connections"
+    assert told(kind, UNAVAILABLE, UNREACHED) == f"{A}: No leader is known"
+
+
+def test_a_read_changes_nothing_by_any_silence() -> None:
+    assert told(READ, UNAVAILABLE, SILENT) == f"{A}: No leader is known"
+
+
+def test_silence_that_leaves_a_write_in_doubt_is_told() -> None:
+    assert told(ONCE, REFUSED, SILENT) == f"{A}: no answer within 2.5 s"
+
+
+def test_what_a_node_says_after_its_silence_is_told() -> None:
+    assert told(READ, SILENT, REFUSED) == f"{A}: it refuses connections"
+
+
 def test_an_attempt_takes_all_the_time_if_there_is_nothing_else_to_do_with_it() -> None:
     assert retrying(Kind.UNIDENTIFIED).first(0.0) == Try(A, 0.0, 5.0)
     assert retrying(Kind.READ, Nodes([A], {})).first(0.0) == Try(A, 0.0, 5.0)
@@ -289,6 +320,8 @@ def test_an_attempt_takes_all_the_time_if_there_is_nothing_else_to_do_with_it() 
 
 def test_a_node_is_given_a_deadline_that_leaves_its_answer_time_to_come_back() -> None:
     assert Try(A, 0.0, 2.0).timeout_s == pytest.approx(1.8)
+    assert Try(A, 0.0, 0.5).timeout_s == pytest.approx(0.5 - ROAD_S)
+    assert Try(A, 0.0, 0.12).timeout_s == pytest.approx(0.06)
     assert Try(A, 0.0, 1000.0).timeout_s == NODE_S_MAX
     assert Try(A, 0.0, 1e-9).timeout_s > 0.0
 

@@ -75,7 +75,10 @@ def test_a_host_name_that_does_not_exist(node: NodeConfig, monkeypatch: pytest.M
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
     told = refused(replace(node, http="tcp:8801:interface=no-such-host.invalid"))
-    assert told == "n01 cannot serve http: the host name no-such-host.invalid is unknown here."
+    assert told == (
+        "n01 cannot serve http: the host name no-such-host.invalid is unknown here;"
+        " correct it in the settings."
+    )
 
 
 def test_a_socket_at_which_somebody_answers(node: NodeConfig, tmp_path: Path) -> None:

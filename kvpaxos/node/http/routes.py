@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from functools import cached_property
 from typing import Final, Literal, TypeVar, assert_never, cast
 
 from klein import Klein
@@ -22,9 +23,8 @@ from kvpaxos.node.http.dump import Dump
 from kvpaxos.node.http.failures import allow
 from kvpaxos.node.http.guard import Guard
 from kvpaxos.node.http.limits import HttpLimits
-from kvpaxos.node.http.openapi import describe
 from kvpaxos.node.http.parameters import Parameters
-from kvpaxos.node.http.replies import Replies, reused, told
+from kvpaxos.node.http.replies import Replies, Reply, reused, told
 from kvpaxos.node.http.store import LinkChange, Store
 from kvpaxos.paxos.ballot import FIRST_SLOT
 from kvpaxos.store.commands import (
@@ -68,7 +68,6 @@ class Routes:
         self._store = store
         self._clock = clock
         self._guard = guard
-        self._description = told(describe(replies.dialect, limits))
         self._dumps: set[Dump] = set()
 
     def close(self) -> None:
@@ -188,6 +187,13 @@ class Routes:
         """Describe this face to programs."""
         return request.reply(self._description)
 
+    @cached_property
+    def _description(self) -> Reply:
+        # Not at the top: a node that starts must not wait for what is hardly ever asked for.
+        from kvpaxos.node.http.openapi import describe  # noqa: PLC0415
+
+        return told(describe(self.replies.dialect, self.limits))
+
     @router.route("/kvman/links", methods=["GET"])
     def links(self, request: Request) -> bytes:
         """Describe the links and their switches."""
@@ -282,7 +288,10 @@ class Routes:
             case "reused":
                 error = BadRequest(reused(identity))
             case "too_large":
-                error = TooLarge("the key, or the value that would come of it, is over its limit")
+                error = TooLarge(
+                    f"the value that would come of it has more than {self.limits.value_bytes_max}"
+                    f" bytes, or the key more than {self.limits.key_bytes_max}"
+                )
             case "invalid":
                 error = BadRequest("the cluster does not know this operation")
             case _:

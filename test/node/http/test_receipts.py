@@ -126,6 +126,9 @@ def test_a_write_that_the_log_finds_too_large_is_in_the_log(node: Node) -> None:
     reply = node.ask("POST", "/kv/append", b"key=taken&value=" + b"v" * (MIB - 2))
 
     assert (reply.status, receipt(reply)) == (413, ("2", "n02", "logged"))
+    assert reply.json["message"].startswith(
+        f"The value that would come of it has more than {MIB} bytes, or the key more than 4096;"
+    )
 
 
 def test_a_dump_too_many_rests_on_what_the_node_knew(node: Node) -> None:
