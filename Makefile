@@ -6,7 +6,7 @@ SEEDS ?= 5000
 FIRES ?= 50
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos fire lint types format sim clean
+.PHONY: help setup run test test_Paxos test_kvPaxos fire fuzz lint types format sim clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -46,6 +46,10 @@ sim: setup ## simulate SEEDS worlds instead of the few that "make test" does
 
 fire: setup ## kill leaders under clients that ask again, FIRES times
 	KVPAXOS_FIRES=$(FIRES) $(BIN)/pytest test/processes/test_exactly_once.py --timeout=0
+
+fuzz: setup ## look for bytes that break the codec, for a minute
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
+	$(BIN)/python -m test.wire.fuzz_codec -max_total_time=60
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache

@@ -379,6 +379,14 @@ class Node(MultiService):
         )
         return self.links()
 
+    def deafen(self) -> Deferred[None]:
+        """Let no peer dial this node, and drop what peers have dialed, until `listen` is called."""
+        return self._links.deafen()
+
+    def listen(self) -> Deferred[None]:
+        """Let peers dial this node, unless that is so already."""
+        return self._links.listen()
+
     def decided(self, from_slot: Slot, limit: int) -> Deferred[list[Decision]]:
         """Read decided slots back from the journal."""
         first = max(from_slot, self.journal.kept_from(GROUP))

@@ -120,6 +120,17 @@ class NodeGroup:
         """Let everybody hear everybody."""
         self._partition.heal()
 
+    async def deafen(self, *places: int) -> None:
+        """Take away the sockets for peers, and the connections that were accepted there.
+
+        Their nodes can still dial, and get replies to what they ask. A restart ends it.
+        """
+        await gatherResults([self.nodes[place].deafen() for place in places])
+
+    async def listen(self, *places: int) -> None:
+        """Let nodes that were made deaf listen again. Their peers will dial them before long."""
+        await gatherResults([self.nodes[place].listen() for place in places])
+
     def be_unreliable(self, *, unreliable: bool = True) -> None:
         """Have nodes lose some of what they, or clients, ask them, and some of their answers."""
         self._unreliable = unreliable
