@@ -20,7 +20,7 @@ run: setup ## run three nodes on this machine, until Ctrl-C
 # Trial as a module: as a script it would find the "test" of Python's own library.
 # Two at a time, whatever the machine has: many tests wait for processes and disks.
 test: setup ## run all tests
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder
 	$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.partition
 
 test_Paxos: setup ## run the classic scenarios of Paxos alone
