@@ -10,9 +10,10 @@ from twisted.internet.defer import Deferred
 
 from kvpaxos.cli.arguments import Asked
 from kvpaxos.cli.nodes import named_nodes
-from kvpaxos.cli.output import member, print_json, print_value, visible
+from kvpaxos.cli.output import print_json, print_value, visible
 from kvpaxos.cli.running import run
 from kvpaxos.client.client import Client
+from kvpaxos.client.requests import member
 from kvpaxos.client.results import Answer
 from kvpaxos.errors import ConditionFailed, KeyMissing, KvPaxosError
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import sys
-from base64 import b64encode
 from typing import Final
 
 # Made once: json.dumps would make one for each line that is not plain ASCII.
@@ -24,14 +23,6 @@ def json_line(value: object) -> bytes:
     """Return ``value`` as one line of JSON in UTF-8, with its end."""
     # Only what the operating system gave, such as a file's name, can hold what UTF-8 cannot.
     return _encode(value).encode(errors="replace") + b"\n"
-
-
-def member(name: str, raw: bytes) -> dict[str, str]:
-    """Return ``raw`` as a member of a JSON object: as text if it is UTF-8, and else in base64."""
-    try:
-        return {name: raw.decode()}
-    except UnicodeDecodeError:
-        return {f"{name}_base64": b64encode(raw).decode()}
 
 
 def visible(raw: bytes) -> str:

@@ -11,7 +11,8 @@ from base64 import b64decode
 from binascii import Error as NotBase64
 from typing import Any, Final
 
-from kvpaxos.cli.output import json_line, member
+from kvpaxos.cli.output import json_line
+from kvpaxos.client.requests import member
 
 _EXAMPLE: Final = '{"key":"color","value":"blue"}'
 

@@ -50,8 +50,8 @@ class Request:
                 query["timeout"] = f"{timeout_s:.6f}"
             return Sent("GET", f"{self.path}?{urlencode(query)}" if query else self.path, None)
         members: dict[str, object] = {}
-        for name, member in {**given, **self.identity}.items():
-            members.update(_member(name, member) if isinstance(member, bytes) else {name: member})
+        for name, value in {**given, **self.identity}.items():
+            members.update(member(name, value) if isinstance(value, bytes) else {name: value})
         if timeout_s is not None:
             members["timeout"] = round(timeout_s, 6)
         return Sent("POST", self.path, json.dumps(members, separators=(",", ":")).encode())
@@ -73,7 +73,7 @@ def to_bytes(name: str, given: Text) -> bytes:
         ) from None
 
 
-def _member(name: str, raw: bytes) -> dict[str, str]:
+def member(name: str, raw: bytes) -> dict[str, str]:
     """Return ``raw`` as a member of a JSON object: as text if it is UTF-8, and else in base64."""
     try:
         return {name: raw.decode()}

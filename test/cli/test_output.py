@@ -7,7 +7,8 @@ import json
 
 import pytest
 
-from kvpaxos.cli.output import json_line, member, print_json, print_value, visible
+from kvpaxos.cli.output import json_line, print_json, print_value, visible
+from kvpaxos.client.requests import member
 
 
 class Stdout:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
-
 import pytest
-from twisted.logger import ILogObserver, LogLevel, globalLogPublisher
-from zope.interface import provider
 
+from test.logged import logged
 from test.node.http.harness import Node
+
+__all__ = ["logged", "node"]
 
 
 @pytest.fixture
@@ -18,19 +16,3 @@ def node() -> Node:
     node = Node()
     node.ask("POST", "/kv/insert", b"key=taken&value=old")
     return node
-
-
-@pytest.fixture(autouse=True)
-def logged() -> Iterator[list[Any]]:
-    """Collect what is logged as an error; a test that expects some must clear the list."""
-    events: list[Any] = []
-
-    @provider(ILogObserver)
-    def observe(event: Any) -> None:
-        if event.get("isError") or event.get("log_level") in {LogLevel.error, LogLevel.critical}:
-            events.append(event)
-
-    globalLogPublisher.addObserver(observe)
-    yield events
-    globalLogPublisher.removeObserver(observe)
-    assert events == []
