@@ -83,9 +83,10 @@ def _pair(item: object) -> Pair:
     raise ValueError("this is not a pair")
 
 
-# Possessive throughout: what has matched is never looked at again, so the time is linear.
-_TEXT: Final = rb'"(?:[^"\\]++|\\.)*+"'
-_LIST: Final = rb'\[(?:[^"\[\]]++|' + _TEXT + rb")*+\]"
-_OBJECT: Final = rb'\{(?:[^"{}]++|' + _TEXT + rb")*+\}"
-_PAIRS: Final = re.compile(rb"(?:\s*+,?\s*+(?:" + _LIST + rb"|" + _OBJECT + rb"))*+", re.DOTALL)
+# Each piece can match in one way only, so that giving up takes linear time. Possessive quantifiers
+# would say so, but before Python 3.11.5 they match what they should not.
+_TEXT: Final = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_LIST: Final = rb'\[[^"\[\]]*(?:' + _TEXT + rb'[^"\[\]]*)*\]'
+_OBJECT: Final = rb'\{[^"{}]*(?:' + _TEXT + rb'[^"{}]*)*\}'
+_PAIRS: Final = re.compile(rb"(?:\s*,?\s*(?:" + _LIST + rb"|" + _OBJECT + rb"))*", re.DOTALL)
 """As many whole pairs as there are, each but the first with a comma before it."""
