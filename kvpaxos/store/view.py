@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeAlias
 
 from kvpaxos.store.digest import add_digests, record_digest
 from kvpaxos.store.engine import Snapshot
 from kvpaxos.store.entry import Entry, decode_entry
 from kvpaxos.store.layout import Layout
 from kvpaxos.store.meta import Meta
+
+Record: TypeAlias = tuple[bytes, bytes]
+"""A place in the engine, and what it holds."""
 
 
 class View:
@@ -53,9 +57,34 @@ class View:
                 break
         return page
 
-    def records(self) -> Iterator[tuple[bytes, bytes]]:
+    def records(self) -> Iterator[Record]:
         """Yield everything that is equal on all replicas, as the engine holds it."""
         return self._snapshot.scan(*self._layout.replicated)
+
+    def piece(self, after: bytes | None, bytes_max: int) -> list[Record]:
+        """Return what the engine holds above the place ``after``, or from the first, in order.
+
+        All pieces together are the whole state, for `kvpaxos.store.intake` to make the same one
+        of. There are at most ``bytes_max`` bytes in one unless its only record has more; after
+        the last one comes an empty one.
+
+        :raises StateClosed: the view or the engine is closed.
+        :raises StateDamaged: the node must stop.
+        """
+        start, end = self._layout.replicated
+        piece: list[Record] = []
+        if after is None:
+            meta = self._snapshot.get(self._layout.meta)
+            piece = [] if meta is None else [(self._layout.meta, meta)]
+        elif after >= start:
+            start = after + b"\x00"
+        room = bytes_max - sum(map(_size, piece))
+        for record in self._snapshot.scan(start, end):
+            room -= _size(record)
+            if piece and room < 0:
+                break
+            piece.append(record)
+        return piece
 
     def close(self) -> None:
         """Let go of the moment. To do it twice is harmless."""
@@ -73,3 +102,8 @@ class View:
             count += start <= place < end
             total = add_digests(total, record_digest(place, record))
         return Meta(count, self.revision, total).digest(self._layout)
+
+
+def _size(record: Record) -> int:
+    place, held = record
+    return len(place) + len(held)
