@@ -4,9 +4,10 @@ SHELL := /bin/sh
 BIN := .venv/bin
 SEEDS ?= 5000
 FIRES ?= 50
+GIGABYTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos fire fuzz lint types format sim clean
+.PHONY: help setup run test test_Paxos test_kvPaxos fire fuzz big lint types format sim clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -59,6 +60,9 @@ fire: setup ## kill leaders under clients that ask again, FIRES times
 fuzz: setup ## look for bytes that break the codec, for a minute
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check atheris
 	$(BIN)/python -m test.wire.fuzz_codec -max_total_time=60
+
+big: setup ## fill a node with GIGABYTES (10), and show how much memory that takes
+	$(BIN)/python -m test.big.fill $(GIGABYTES)
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache

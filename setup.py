@@ -34,6 +34,7 @@ setup(
         "twisted>=25.5",
         "typing_extensions>=4.13",
         "werkzeug>=3.1",
+        "zstandard>=0.23",
         "zope.interface>=7.2",
     ],
     extras_require={

@@ -21,6 +21,10 @@ class Unavailable(KvPaxosError):
     applied: ClassVar[Applied] = "no"
 
 
+class NoSpace(Unavailable):
+    """The node's disk is nearly full: it takes no writes but deletions. Others may."""
+
+
 class OutcomeUnknown(KvPaxosError):
     """The request may or may not have been carried out."""
 
@@ -145,3 +149,21 @@ class StateDamaged(StartError):
 
 class StateClosed(Unavailable):
     """The state, or a view of it, is closed already: nothing was read or written."""
+
+
+class BackupUnreadable(KvPaxosError):
+    """A file is no backup, or one that another version of kvpaxos must read."""
+
+
+class BackupDamaged(KvPaxosError):
+    """A backup is not what was written: bytes of it were changed, or are missing.
+
+    :ivar offset: where it stops being right, in bytes from its start.
+    """
+
+    def __init__(self, name: str, offset: int, what: str) -> None:
+        super().__init__(
+            f"{name}: the backup is damaged: {what} (at byte {offset}). Nothing of it can be relied"
+            " on; use another one."
+        )
+        self.offset = offset

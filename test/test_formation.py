@@ -387,3 +387,87 @@ def test_a_disk_lost_while_forming_is_harmless_or_fatal(seed: int) -> None:
         assert world.disks[loser] == []
     elif not world.fatal:
         _assert_formed(world)
+
+
+# Coming back with a new disk.
+
+
+def empty(
+    node: NodeId,
+    members: tuple[NodeId, ...] = THREE,
+    *,
+    may_form: bool = True,
+    may_rejoin: bool = False,
+) -> Formation:
+    return Formation(
+        node,
+        members,
+        forming=None,
+        formed=None,
+        fresh_cluster=f"made by {node}",
+        may_form=may_form,
+        may_rejoin=may_rejoin,
+    )
+
+
+FORMED_X = Standing("x", formed=True)
+
+
+def test_a_disk_that_may_not_be_a_first_one_forms_nothing() -> None:
+    coordinator = empty(A, may_form=False)
+    coordinator.heard(B, EMPTY)
+    assert coordinator.heard(C, EMPTY).record is None
+    assert coordinator.remind().record is None
+    assert empty(B, may_form=False).asked(A, Form("x", THREE)) == NOTHING
+
+
+@pytest.mark.parametrize("may_form", [True, False])
+def test_without_leave_an_empty_disk_beside_a_formed_cluster_is_fatal(may_form: bool) -> None:  # noqa: FBT001
+    assert "--rejoin" in (empty(A, may_form=may_form).heard(B, FORMED_X).fatal or "")
+
+
+def test_with_leave_it_waits_for_all_who_may_know_of_an_earlier_disk() -> None:
+    back = empty(A, may_rejoin=True)
+    assert not list(back.awaited)
+    assert back.heard(B, FORMED_X, ((A, 4),)) == NOTHING
+    assert list(back.awaited) == [C]
+    # One that is not formed itself knows of nobody's votes.
+    assert back.heard(C, EMPTY) == NOTHING
+    assert list(back.awaited) == [C]
+    effects = back.heard(C, FORMED_X, ((A, 2), (B, 7)))
+    assert effects.record == Forming("x", A, THREE, 5)
+    assert not list(back.awaited)
+
+
+def test_of_five_members_any_three_are_enough() -> None:
+    members = _members(5)
+    back = empty(members[0], members, may_rejoin=True)
+    for peer in members[1:3]:
+        assert back.heard(peer, FORMED_X) == NOTHING
+    assert back.awaited == members[3:]
+    assert back.heard(members[4], FORMED_X).record == Forming("x", members[0], members, 2)
+
+
+def test_a_new_disk_is_shown_once_it_is_durable() -> None:
+    back = empty(B, may_rejoin=True)
+    back.heard(A, FORMED_X)
+    back.heard(C, FORMED_X)
+    assert (back.incarnation, back.incarnations) == (0, ())
+    effects = back.persisted()
+    assert effects.record == Formed("x")
+    assert (back.incarnation, back.incarnations) == (2, ((B, 2),))
+    assert (A, Stands(Standing("x"), ((B, 2),))) in effects.sends
+    assert back.persisted().record is None
+    assert back.standing == FORMED_X
+
+
+def test_leave_to_rejoin_does_not_make_a_swapped_disk_good() -> None:
+    swapped = Formation(
+        B,
+        THREE,
+        forming=Forming("y", B, THREE, 1),
+        formed=None,
+        fresh_cluster="z",
+        may_rejoin=True,
+    )
+    assert "was forming the cluster y" in (swapped.heard(A, FORMED_X).fatal or "")

@@ -16,6 +16,7 @@ from typing_extensions import override
 from kvpaxos.cli.nodes import node_options
 from kvpaxos.config.cluster import LIMIT_RANGES
 from kvpaxos.errors import TooLarge
+from kvpaxos.store.limits import IDENTIFIER_BYTES_MAX
 
 TIMEOUT_S: Final = 5.0
 """How long a request may take, unless said otherwise."""
@@ -45,11 +46,10 @@ class Asked:
     as_json: bool
 
 
-class Seconds(click.FloatRange):
+class Seconds(click.ParamType[float]):
     """A span of time, up to an hour."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0, max=TIMEOUT_S_MAX, min_open=True)
+    name = "seconds"
 
     @override
     def convert(
@@ -58,9 +58,17 @@ class Seconds(click.FloatRange):
         param: click.Parameter | None,
         ctx: click.Context | None,
     ) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value} is not a number.", param, ctx)
+        try:
+            seconds = float(value)
+        except ValueError:
+            seconds = math.nan
+        if not 0.0 < seconds <= TIMEOUT_S_MAX:
+            self.fail(
+                f'"{value}" is no time: give a number of seconds above 0 and at most'
+                f" {TIMEOUT_S_MAX:g}.",
+                param,
+                ctx,
+            )
         return seconds
 
 
@@ -77,6 +85,35 @@ class Bytes(click.ParamType[bytes]):
         ctx: click.Context | None,
     ) -> bytes:
         return value if isinstance(value, bytes) else os.fsencode(value)
+
+
+class Identifier(click.ParamType[str]):
+    """A name for a request, as nodes take it."""
+
+    name = "text"
+
+    @override
+    def convert(
+        self,
+        value: Any,
+        param: click.Parameter | None,
+        ctx: click.Context | None,
+    ) -> str:
+        raw = os.fsencode(value)
+        if not raw:
+            self.fail(
+                f"it is empty; give it 1 to {IDENTIFIER_BYTES_MAX} bytes, or leave it out.",
+                param,
+                ctx,
+            )
+        if len(raw) > IDENTIFIER_BYTES_MAX:
+            self.fail(
+                f"it has {len(raw)} bytes, and the limit is {IDENTIFIER_BYTES_MAX}.", param, ctx
+            )
+        try:
+            return raw.decode()
+        except UnicodeDecodeError:
+            self.fail("it is not UTF-8.", param, ctx)
 
 
 def asks(

@@ -19,16 +19,25 @@ class Bar:
 
     :param total: how many bytes there are to be done, None if nobody knows.
     :param done: how many of them, and how many lines, were done before.
+    :param things: what to call the lines, if they are something else.
     """
 
-    def __init__(self, name: str, total: int | None, *, done: int, lines: int) -> None:
+    def __init__(
+        self,
+        name: str,
+        total: int | None,
+        *,
+        done: int = 0,
+        lines: int = 0,
+        things: str = "lines",
+    ) -> None:
         console = Console(file=sys.stderr)
         known = [TaskProgressColumn(), TimeRemainingColumn()] if total else []
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
             *known,
-            TextColumn("{task.fields[lines]} lines, {task.fields[rate]:.0f}/s"),
+            TextColumn(f"{{task.fields[lines]}} {things}, {{task.fields[rate]:.0f}}/s"),
             console=console,
             auto_refresh=False,
             transient=True,

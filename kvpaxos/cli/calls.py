@@ -15,7 +15,7 @@ from kvpaxos.cli.running import run
 from kvpaxos.client.client import Client
 from kvpaxos.client.requests import member
 from kvpaxos.client.results import Answer
-from kvpaxos.errors import ConditionFailed, KeyMissing, KvPaxosError
+from kvpaxos.errors import BadRequest, ConditionFailed, KeyMissing, KvPaxosError
 
 T = TypeVar("T")
 
@@ -105,13 +105,21 @@ def _ask(asked: Asked, call: Callable[[Client], Deferred[T]]) -> T:
 
     try:
         return run(ask)
-    except KvPaxosError as error:
+    except KvPaxosError as failed:
+        error = _in_words_of_options(failed)
         if asked.as_json:
             print_json({"success": False, "message": str(error), **_details(error)})
         elif isinstance(error, ConditionFailed) and error.current is not None:
             held = visible(error.current)[:_CURRENT_SHOWN_MAX]
             raise type(error)(f"{error} It holds: {held}", error.key, error.current) from None
-        raise
+        raise error from None
+
+
+def _in_words_of_options(error: KvPaxosError) -> KvPaxosError:
+    """Return an error that calls things as the command line does."""
+    if type(error) is not BadRequest:
+        return error
+    return BadRequest(str(error).replace("requestid", "--id"))
 
 
 def _details(error: KvPaxosError) -> dict[str, object]:

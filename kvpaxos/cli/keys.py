@@ -6,7 +6,7 @@ from typing import Final
 
 import click
 
-from kvpaxos.cli.arguments import Asked, Bytes, asks, read_value
+from kvpaxos.cli.arguments import Asked, Bytes, Identifier, asks, read_value
 from kvpaxos.cli.command import Command
 from kvpaxos.errors import ConfigError
 
@@ -23,6 +23,7 @@ _VALUE: Final = click.argument("value", type=Bytes())
 _ID: Final = click.option(
     "--id",
     "requestid",
+    type=Identifier(),
     metavar="TEXT",
     help="A name for this request: sent again under it, it is not carried out again.",
 )
@@ -167,7 +168,9 @@ def cas(
     standard input, byte by byte as it is.
     """
     if absent == (expect is not None):
-        raise ConfigError("Say what the key must hold, with --expect VALUE or --absent: one of it.")
+        raise ConfigError(
+            "Say what the key must hold, with --expect VALUE or with --absent, and not with both."
+        )
     from kvpaxos.cli.calls import compare_and_set  # noqa: PLC0415
 
     compare_and_set(asked, key, expect, read_value(value), requestid)

@@ -26,6 +26,7 @@ from kvpaxos.errors import KvPaxosError
 from kvpaxos.version import VERSION
 
 _KEYS: Final = "kvpaxos.cli.keys"
+_COPIES: Final = "kvpaxos.cli.copies"
 
 _SECTIONS: Final = {
     "Keys and values": {
@@ -45,6 +46,9 @@ _SECTIONS: Final = {
         "status": ("kvpaxos.cli.status", "status"),
         "config": ("kvpaxos.cli.config", "config"),
         "journal": ("kvpaxos.cli.journal", "journal"),
+        "backup": (_COPIES, "backup"),
+        "restore": (_COPIES, "restore"),
+        "verify": (_COPIES, "verify"),
     },
     "This command": {
         "completion": ("kvpaxos.cli.completion", "completion"),

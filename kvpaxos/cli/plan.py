@@ -48,6 +48,7 @@ class Plan:
         ]
         for title, settings in (
             ("limits", self._cluster.limits),
+            ("storage", self._cluster.storage),
             ("options", self._cluster.options),
         ):
             table = columns(title, "")

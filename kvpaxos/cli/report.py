@@ -29,6 +29,7 @@ class NodeReport:
     """One node's state, as far as it is known.
 
     :ivar trouble: why the node does not serve; the other fields are empty if it did not answer.
+    :ivar alarm: what it asks its operator for, while it serves all but some requests.
     :ivar described: what the node said, as it came.
     """
 
@@ -36,6 +37,7 @@ class NodeReport:
     url: str
     answered: bool
     trouble: str | None
+    alarm: str | None = None
     role: str = ""
     ballot: str = ""
     leader: str = ""
@@ -60,6 +62,7 @@ def read_report(node: str, url: str, table: Mapping[str, object]) -> NodeReport:
         url=url,
         answered=True,
         trouble=_text(trouble) or None,
+        alarm=_text(table.get("alarm")) or None,
         role=_text(table.get("role")),
         ballot=_text(table.get("ballot")),
         leader=_text(table.get("leader")),
@@ -94,16 +97,19 @@ class ClusterReport:
         healthy = sum(report.trouble is None for report in self.nodes)
         if not self.leader:
             return f"no majority of the {len(self.nodes)} nodes follows a leader: not serving"
+        alarms = sum(report.alarm is not None for report in self.nodes)
+        told = f"; {alarms} with an alarm" if alarms else ""
         if healthy < len(self.nodes):
-            return f"{self.leader} leads; {healthy} of {len(self.nodes)} nodes serve"
-        return f"{self.leader} leads; all {len(self.nodes)} nodes serve"
+            return f"{self.leader} leads; {healthy} of {len(self.nodes)} nodes serve{told}"
+        return f"{self.leader} leads; all {len(self.nodes)} nodes serve{told}"
 
     @property
     def exit_status(self) -> int:
         """What a script learns from it."""
         if not self.leader:
             return NOT_SERVING
-        return DEGRADED if any(report.trouble for report in self.nodes) else SERVING
+        sound = not any(report.trouble or report.alarm for report in self.nodes)
+        return SERVING if sound else DEGRADED
 
     def as_json(self) -> dict[str, object]:
         """Return it as JSON can tell it."""

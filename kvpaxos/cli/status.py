@@ -14,7 +14,7 @@ from kvpaxos.cli.nodes import named_nodes, node_options
     cls=Command,
     statuses={
         0: "all nodes serve",
-        1: "some do not",
+        1: "some do not, or have an alarm",
         2: "the options or the settings are wrong",
         3: "no majority follows a leader",
     },

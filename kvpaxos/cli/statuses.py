@@ -9,12 +9,14 @@ from typing import Final
 import click
 
 from kvpaxos.errors import (
+    BackupDamaged,
     ConditionFailed,
     DiskError,
     DumpBroken,
     JournalDamaged,
     KvPaxosError,
     OutcomeUnknown,
+    StateDamaged,
     Unavailable,
 )
 
@@ -70,7 +72,7 @@ def status_of(error: KvPaxosError) -> int:
             return NOT_APPLIED
         case OutcomeUnknown():
             return UNKNOWN
-        case ConditionFailed() | JournalDamaged() | DiskError():
+        case ConditionFailed() | JournalDamaged() | StateDamaged() | BackupDamaged() | DiskError():
             return FAILED
         case _:
             return REFUSED

@@ -72,7 +72,12 @@ def drawn(report: ClusterReport, width: int) -> Group:
     troubles = [
         Text(f"{node.node}: {node.trouble}", "yellow") for node in report.nodes if node.trouble
     ]
-    return Group(table, Text(report.verdict, style), *troubles)
+    alarms = [
+        Text(f"{node.node}: alarm: {node.alarm}", "bold yellow")
+        for node in report.nodes
+        if node.alarm
+    ]
+    return Group(table, Text(report.verdict, style), *troubles, *alarms)
 
 
 def size(count: int | None) -> str:

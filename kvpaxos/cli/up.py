@@ -133,7 +133,9 @@ def _check(cluster: ClusterConfig, *, make: str | None) -> None:
         try:
             Path(make).mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            raise StartError(f"{make}: {error.strerror}; choose another with --dir.") from None
+            stands = isinstance(error, FileExistsError)
+            what = "it is a file" if stands else error.strerror
+            raise StartError(f"{make}: {what}; choose another with --dir.") from None
     for node in cluster.nodes:
         preflight.check_places(node)
         preflight.check_directory(node)

@@ -41,6 +41,7 @@ _NOT_ALLOWED: Final = 405
 _CONFLICT: Final = 409
 _TOO_LARGE: Final = 413
 _UNAVAILABLE: Final = 503
+_NO_SPACE: Final = 507
 
 _YES: Final = (True, "true")
 _NO: Final = (False, "false")
@@ -213,7 +214,8 @@ def _applied(status: int, members: Mapping[str, object]) -> Applied:
         case _:
             # A dialect may leave it out. Whoever is in between may also send
             # such a status, but not an object that says that nothing was done.
-            sure = members.get("success") in _NO and status in {*_REJECTIONS, _UNAVAILABLE}
+            says_so = status in {*_REJECTIONS, _UNAVAILABLE, _NO_SPACE}
+            sure = says_so and members.get("success") in _NO
             return "no" if sure else "unknown"
 
 

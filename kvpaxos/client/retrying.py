@@ -9,6 +9,12 @@ A request is sent again only if that can do no harm:
 
 A node that just failed is asked last. Another one is asked at once; only when all have failed there
 is a pause, which grows. All of it ends at the deadline of the call.
+
+A node that is cut off takes requests and has no answer to them. So the first attempts are short, as
+many as there are nodes that can be cut off while the others still make a quorum; those after them
+take half of the time that is left. The short ones follow what answers usually take: where all nodes
+are slow, one call is sent twice, and then the client knows. No second request goes out beside one
+that is waited for: that would answer a little sooner, and double the load when it is highest.
 """
 
 from __future__ import annotations
@@ -37,6 +43,18 @@ not less than this, and all of it if the rest would be of no use."""
 ANSWER_S_MIN: Final = 0.1
 """With less time than this nobody is asked again: a node could hardly answer, and a call that has
 certainly changed nothing so far would be in doubt."""
+
+HASTE_S_MIN: Final = 0.5
+"""The first attempts of a call are cut shorter still (see `Retrying`), but not below this: nodes
+take about as long to miss a leader, and one that is about to find another shall not be left."""
+
+USUAL_TIMES: Final = 4.0
+"""Nor are they cut below so many times what answers usually take: a cluster that is slow, and
+nothing worse, is not to get each request twice."""
+
+USUAL_SHARE: Final = 1 / 8
+"""What is usual rises at once with an answer that takes longer, and falls by this share of the
+difference with one that does not."""
 
 NODE_SHARE: Final = 0.9
 """The share of an attempt that the node may use, so that its answer still arrives."""
@@ -146,6 +164,12 @@ class Nodes:
         self.leader = ""
         self._names = dict(names)
         self._marks: dict[str, _Mark] = {}
+        self._usual_s: dict[Kind, float] = {}
+
+    @property
+    def spare(self) -> int:
+        """How many nodes can fail while the others still make a quorum."""
+        return (len(self.urls) - 1) // 2
 
     @property
     def nameless(self) -> list[str]:
@@ -168,6 +192,16 @@ class Nodes:
     def answered(self, node: str) -> None:
         """Trust ``node`` again."""
         self._marks.pop(node, None)
+
+    def took(self, kind: Kind, took_s: float) -> None:
+        """Take note of how long an answer took."""
+        usual_s = self._usual_s.get(kind, 0.0)
+        calmer_s = usual_s + USUAL_SHARE * (took_s - usual_s)
+        self._usual_s[kind] = max(took_s, calmer_s)
+
+    def haste_s(self, kind: Kind) -> float:
+        """Return after how long without an answer another node had better be asked."""
+        return max(HASTE_S_MIN, USUAL_TIMES * self._usual_s.get(kind, 0.0))
 
     def failed(self, node: str, now: float, rest_s: float) -> None:
         """Ask ``node`` last for a while, and leave it alone for ``rest_s`` if possible."""
@@ -192,6 +226,9 @@ class Nodes:
 class Retrying:
     """The attempts of one call: each step says what to do now.
 
+    To wait no longer for an answer undoes nothing: what was sent may be carried out at any time. So
+    only what may be sent again has short attempts; anything else has all of the time for one.
+
     :param kind: what sending the request again can do.
     :param leader_first: whether the leader is asked first: it answers writes soonest.
     :param deadline: when the call must be over, on the caller's clock.
@@ -207,6 +244,7 @@ class Retrying:
         self._deadline = deadline
         self._attempts = 0
         self._node = ""
+        self._asked_at = 0.0
         self._is_last = False
         self._in_doubt = False
         self._troubles: dict[str, str] = {}
@@ -220,6 +258,7 @@ class Retrying:
         match happened:
             case Settled():
                 self._nodes.answered(self._node)
+                self._nodes.took(self._kind, now - self._asked_at)
                 return Accept()
             case Rejected(why):
                 self._nodes.answered(self._node)
@@ -250,8 +289,10 @@ class Retrying:
             # There is no time for the whole pause and then a fair attempt: one more, and the end.
             delay_s = max(0.0, min(left_s / 2, left_s - ANSWER_S_MIN))
             self._is_last = True
+        wait_s = self._wait_s(left_s - delay_s)
         self._attempts += 1
-        return Try(self._node, delay_s, self._wait_s(left_s - delay_s))
+        self._asked_at = now + delay_s
+        return Try(self._node, delay_s, wait_s)
 
     def _pause_s(self) -> float:
         """Return how long to wait before this attempt: not at all while there are fresh nodes."""
@@ -266,6 +307,8 @@ class Retrying:
         if self._is_last or self._kind is Kind.UNIDENTIFIED or len(self._nodes.urls) == 1:
             return left_s
         wait_s = max(left_s / 2, ATTEMPT_S_MIN)
+        if self._attempts < self._nodes.spare:
+            wait_s = min(wait_s, self._nodes.haste_s(self._kind))
         return wait_s if left_s - wait_s >= ATTEMPT_S_MIN / 2 else left_s
 
     def _give_up(self) -> GiveUp:

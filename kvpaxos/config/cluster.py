@@ -35,6 +35,8 @@ DATA_DIRECTORY: Final = "data"
 REPLY_DIALECTS: Final = ("seed", "handout", "plain")
 """The shapes of HTTP replies that can be chosen."""
 
+_MIB: Final = 1024 * 1024
+
 
 @dataclass(frozen=True, slots=True)
 class ClusterLimits:
@@ -54,17 +56,52 @@ still fits into one frame between peers."""
 
 
 @dataclass(frozen=True, slots=True)
+class ClusterStorage:
+    """How much a node takes of its machine. It need not be equal on all nodes.
+
+    :ivar memory_bytes: what the engine of the state may take for its caches and buffers.
+    :ivar journal_bytes_max: how long a journal grows, while the state allows it, for the sake of
+        a member that lags; at least `JOURNAL_SEGMENTS_MIN` segments.
+    :ivar segment_bytes: the size of the journal's segments, a multiple of `SEGMENT_BYTES_STEP`.
+    :ivar snapshot_slots: the state is flushed at least every so many slots.
+    """
+
+    memory_bytes: int = 64 * _MIB
+    journal_bytes_max: int = 256 * _MIB
+    segment_bytes: int = 16 * _MIB
+    snapshot_slots: int = 100_000
+
+
+STORAGE_RANGES: Final = {
+    "memory_bytes": (4 * _MIB, 1024 * 1024 * _MIB),
+    "journal_bytes_max": (128 * 1024, 1024 * 1024 * _MIB),
+    "segment_bytes": (32 * 1024, 2048 * _MIB),
+    "snapshot_slots": (50, 1_000_000_000),
+}
+"""What each part of `ClusterStorage` may be set to."""
+
+SEGMENT_BYTES_STEP: Final = 4096
+"""Segments are a multiple of this, as disks have it."""
+
+JOURNAL_SEGMENTS_MIN: Final = 4
+"""A journal is deleted by whole segments, and the last one is being written: with fewer than these
+hardly anything would be kept for a member that was away for a moment."""
+
+
+@dataclass(frozen=True, slots=True)
 class ClusterOptions:
     """Choices that a whole cluster shares.
 
     :ivar replies: the dialect of the HTTP replies.
     :ivar allow_partitions: links may be cut and slowed through the HTTP interface.
     :ivar admin_from_anywhere: shutdown, links and journal answer callers beyond loopback too.
+    :ivar volatile: nodes keep nothing on a disk.
     """
 
     replies: str = "seed"
     allow_partitions: bool = False
     admin_from_anywhere: bool = False
+    volatile: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +155,7 @@ class ClusterConfig:
 
     nodes: tuple[NodeConfig, ...]
     limits: ClusterLimits = ClusterLimits()
+    storage: ClusterStorage = ClusterStorage()
     options: ClusterOptions = ClusterOptions()
     source: str = field(default="the built-in settings", compare=False)
 

@@ -23,15 +23,23 @@ from kvpaxos.config.cluster import (
     NODES_MAX,
     PEER_BELOW_HTTP,
     RESP_BELOW_HTTP,
+    STORAGE_RANGES,
     ClusterConfig,
     NodeConfig,
     checked,
 )
 from kvpaxos.config.endpoints import PORT_MAX, EndpointError
-from kvpaxos.config.full import OPTION_KEYS, read_options
+from kvpaxos.config.full import OPTION_KEYS, read_options, read_storage
 from kvpaxos.config.section import Section
 
-_CLUSTER_KEYS: Final = ("port", "nservers", "use_different_port", "data", *OPTION_KEYS)
+_CLUSTER_KEYS: Final = (
+    "port",
+    "nservers",
+    "use_different_port",
+    "data",
+    *OPTION_KEYS,
+    *STORAGE_RANGES,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +71,7 @@ def read_flat(settings: Section) -> ClusterConfig:
             _node(place, http[place.node], peers[place.node], f"{directory}/{place.node}")
             for place in places
         ),
+        storage=read_storage(settings),
         options=read_options(settings),
         source=settings.source,
     )

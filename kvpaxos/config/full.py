@@ -10,6 +10,7 @@
         }
       },
       "limits": {"value_bytes_max": 1048576},
+      "storage": {"memory_bytes": 67108864},
       "options": {"replies": "seed"}
     }
 
@@ -26,12 +27,16 @@ from typing import Final
 from kvpaxos.config import endpoints
 from kvpaxos.config.cluster import (
     DATA_DIRECTORY,
+    JOURNAL_SEGMENTS_MIN,
     LIMIT_RANGES,
     NODE_ID,
     REPLY_DIALECTS,
+    SEGMENT_BYTES_STEP,
+    STORAGE_RANGES,
     ClusterConfig,
     ClusterLimits,
     ClusterOptions,
+    ClusterStorage,
     NodeConfig,
     checked,
 )
@@ -49,7 +54,7 @@ def read_full(settings: Section) -> ClusterConfig:
 
     :raises ConfigError: naming the key that is wrong or missing, and the mend.
     """
-    settings.refuse_unknown(("nodes", "limits", "options"))
+    settings.refuse_unknown(("nodes", "limits", "storage", "options"))
     nodes = settings.section("nodes")
     if not nodes.table:
         raise settings.wrong("nodes", "names no node", 'begin with "n01": {…}')
@@ -57,6 +62,7 @@ def read_full(settings: Section) -> ClusterConfig:
         ClusterConfig(
             tuple(_node(nodes, node) for node in sorted(nodes)),
             limits=_limits(settings),
+            storage=_storage(settings),
             options=_options(settings),
             source=settings.source,
         )
@@ -76,7 +82,33 @@ def read_options(section: Section) -> ClusterOptions:
         replies=replies,
         allow_partitions=flag("allow_partitions"),
         admin_from_anywhere=flag("admin_from_anywhere"),
+        volatile=flag("volatile"),
     )
+
+
+def read_storage(section: Section) -> ClusterStorage:
+    """Return what ``section`` sets of a node's storage; the rest keeps its defaults."""
+    numbers = {
+        key: section.number(key, *bounds)
+        for key, bounds in STORAGE_RANGES.items()
+        if key in section
+    }
+    storage = replace(ClusterStorage(), **numbers)
+    if storage.segment_bytes % SEGMENT_BYTES_STEP:
+        raise section.wrong(
+            "segment_bytes",
+            f"is {storage.segment_bytes}",
+            f"make it a multiple of {SEGMENT_BYTES_STEP}",
+        )
+    least = JOURNAL_SEGMENTS_MIN * storage.segment_bytes
+    if storage.journal_bytes_max < least:
+        raise section.wrong(
+            "journal_bytes_max",
+            f"is {storage.journal_bytes_max}, less than {JOURNAL_SEGMENTS_MIN} segments of"
+            f" {storage.segment_bytes} bytes",
+            f'make it {least} or more, or "segment_bytes" less',
+        )
+    return storage
 
 
 def write_full(cluster: ClusterConfig) -> dict[str, object]:
@@ -91,6 +123,7 @@ def write_full(cluster: ClusterConfig) -> dict[str, object]:
     return {
         "nodes": nodes,
         "limits": asdict(cluster.limits),
+        "storage": asdict(cluster.storage),
         "options": asdict(cluster.options),
     }
 
@@ -142,6 +175,14 @@ def _limits(settings: Section) -> ClusterLimits:
         for key in section:
             limits = replace(limits, **{key: section.number(key, *LIMIT_RANGES[key])})
     return limits
+
+
+def _storage(settings: Section) -> ClusterStorage:
+    if "storage" not in settings:
+        return ClusterStorage()
+    section = settings.section("storage")
+    section.refuse_unknown(STORAGE_RANGES)
+    return read_storage(section)
 
 
 def _options(settings: Section) -> ClusterOptions:

@@ -1,4 +1,4 @@
-"""An engine that forgets everything when it is closed: for tests and simulations."""
+"""An engine that forgets everything when it is closed: for tests, and for volatile nodes."""
 
 from __future__ import annotations
 

@@ -20,6 +20,7 @@ What rocksdict does not say, found by trying (0.3.29):
 
 from __future__ import annotations
 
+import errno
 import os
 import threading
 from collections.abc import Iterator, Mapping
@@ -52,7 +53,8 @@ _OPEN_FILES_MAX: Final = 256
 _BLOOM_BITS: Final = 10
 _LOG_BYTES_MAX: Final = 1024 * 1024
 _LOGS_KEPT: Final = 2
-_COLUMN_FAMILY: Final = "default"
+COLUMN_FAMILY: Final = "default"
+"""The only one."""
 
 
 class RocksEngine:
@@ -74,7 +76,7 @@ class RocksEngine:
         # Held by a flush: RocksDB must not be closed under it.
         self._flushing = threading.Lock()
         self._closed = False
-        self._rdict = _open(directory, _options(max(memory_bytes, MEMORY_BYTES_MIN)))
+        self._rdict = self._open(rocks_options(max(memory_bytes, MEMORY_BYTES_MIN)))
         self._rdict.set_write_options(_without_log())
 
     def get(self, key: bytes) -> bytes | None:
@@ -160,11 +162,17 @@ class RocksEngine:
             return StateDamaged(str(self._directory), text)
         return DiskError(f"{self._directory} cannot be read: {text}.")
 
+    def _open(self, options: Options) -> Rdict:
+        return _open(self._directory, options)
+
     def _property(self, name: str) -> int:
         return self._rdict.property_int_value(name) or 0
 
     def _failed(self, error: Exception) -> DiskError:
-        self._failure = DiskError(f"{self._directory} cannot be written: {_sentence(error)}.")
+        text = _sentence(error)
+        if _lacks_space(text):
+            text = f"{text}; {_ROOM}"
+        self._failure = DiskError(f"{self._directory} cannot be written: {text}.")
         return self._failure
 
     def _check_open(self) -> None:
@@ -245,6 +253,10 @@ def _open(directory: Path, options: Options) -> Rdict:
         _make_directory(directory)
         names = [path.name for path in directory.iterdir()]
     except OSError as error:
+        if _lacks_space(error.strerror or ""):
+            raise StartError(
+                f"{directory} cannot hold the state: {error.strerror}; {_ROOM}."
+            ) from error
         raise StartError(
             f"{directory} cannot hold the state: {error.strerror}; make it a writable directory,"
             " or name another one."
@@ -252,9 +264,9 @@ def _open(directory: Path, options: Options) -> Rdict:
     if "CURRENT" not in names and any(name.endswith(".sst") for name in names):
         raise StateDamaged(str(directory), "its file CURRENT is missing")
     try:
-        return Rdict(str(directory), options, column_families={_COLUMN_FAMILY: options})
+        return Rdict(str(directory), options, column_families={COLUMN_FAMILY: options})
     except Exception as error:
-        raise _start_error(directory, _sentence(error)) from error
+        raise start_error(directory, error) from error
 
 
 def _make_directory(directory: Path) -> None:
@@ -270,15 +282,19 @@ def _make_directory(directory: Path) -> None:
         os.close(parent)
 
 
-def _start_error(directory: Path, text: str) -> StartError:
+def start_error(directory: Path, error: Exception) -> StartError:
+    """Return what RocksDB's ``error`` in opening means. Only engines call this."""
+    text = _sentence(error)
     if "LOCK:" in text:
         return StartError(f"{directory} is in use already; stop the node that uses it first.")
     if "Corruption" in text or "No such file" in text:
         return StateDamaged(str(directory), text)
-    return StartError(f"{directory} cannot be opened: {text}; start again once it is mended.")
+    mend = _ROOM if _lacks_space(text) else "start again once it is mended"
+    return StartError(f"{directory} cannot be opened: {text}; {mend}.")
 
 
-def _options(memory_bytes: int) -> Options:
+def rocks_options(memory_bytes: int) -> Options:
+    """Return what RocksDB is told. Only engines call this."""
     tables = BlockBasedOptions()
     tables.set_block_cache(Cache(memory_bytes // 2))
     # Indexes and filters live in the cache too: so the cache bounds them.
@@ -314,6 +330,13 @@ def _background_purge() -> ReadOptions:
     options = ReadOptions()
     options.set_background_purge_on_iterator_cleanup(True)
     return options
+
+
+_ROOM: Final = "free some space there, and start the node again"
+
+
+def _lacks_space(text: str) -> bool:
+    return any(os.strerror(code) in text for code in (errno.ENOSPC, errno.EDQUOT))
 
 
 def _sentence(error: Exception) -> str:

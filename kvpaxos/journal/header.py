@@ -18,8 +18,9 @@ from kvpaxos.errors import DiskError, StartError, WireError
 from kvpaxos.journal.format import DATA_START, DIGEST_BYTES, HEADER_BYTES, VERSION, Digest
 from kvpaxos.journal.state import GroupState, JournalState
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.messages import Incarnations
 from kvpaxos.paxos.records import Formed, Forming
-from kvpaxos.wire.codec import count, decode_record, encode_record, text, unpack
+from kvpaxos.wire.codec import count, decode_record, encode_record, incarnations, text, unpack
 
 _MAGIC: Final = b"kvpaxosJ"
 
@@ -37,6 +38,9 @@ class GroupHeader(NamedTuple):
     promised: Ballot
     decided_through: Slot
     voted_through: Slot
+    installed: Slot
+    incarnations: Incarnations
+    rejoined: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +71,15 @@ class Header:
         before every slot in it is decided: so all that were voted in then, are.
         """
         groups = {
-            group: GroupState(promised, decided_through=voted, voted_through=voted)
-            for group, (promised, _, voted) in self.groups.items()
+            group: GroupState(
+                known.promised,
+                decided_through=known.voted_through,
+                voted_through=known.voted_through,
+                installed=known.installed,
+                incarnations=dict(known.incarnations),
+                rejoined=known.rejoined,
+            )
+            for group, known in self.groups.items()
         }
         return JournalState(self.forming, self.formed, self.boot, groups)
 
@@ -78,7 +89,14 @@ def next_header(
 ) -> Header:
     """Return the header of a segment that begins where ``state`` was reached."""
     groups = {
-        group: GroupHeader(known.promised, known.decided_through, known.voted_through)
+        group: GroupHeader(
+            known.promised,
+            known.decided_through,
+            known.voted_through,
+            known.installed,
+            tuple(sorted(known.incarnations.items())),
+            known.rejoined,
+        )
         for group, known in state.groups.items()
     }
     return Header(
@@ -189,10 +207,16 @@ def _record(field: object, kind: type[_Agreed]) -> _Agreed | None:
 
 def _group(field: object) -> tuple[int, GroupHeader]:
     match field:
-        case [group, [number, node], decided_through, voted_through]:
-            ballot = Ballot(count(number), NodeId(text(node)))
+        case [
+            group, [number, node], decided_through, voted_through, installed, disks, rejoined,
+        ]:  # fmt: skip
             return count(group), GroupHeader(
-                ballot, Slot(count(decided_through)), Slot(count(voted_through))
+                Ballot(count(number), NodeId(text(node))),
+                Slot(count(decided_through)),
+                Slot(count(voted_through)),
+                Slot(count(installed)),
+                incarnations(disks),
+                count(rejoined),
             )
         case _:
             raise WireError("expected a group")

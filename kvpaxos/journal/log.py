@@ -7,8 +7,8 @@ recovery, spares, segment, reader, and this.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
@@ -34,7 +34,7 @@ from kvpaxos.journal.recovery import Replay, opened, recover, write_header
 from kvpaxos.journal.segment import SegmentWriter, create_segment, size_for
 from kvpaxos.journal.spares import Spares
 from kvpaxos.journal.state import GroupState, JournalState
-from kvpaxos.paxos.ballot import NO_SLOT, Ballot, Slot
+from kvpaxos.paxos.ballot import NO_SLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Vote
 from kvpaxos.paxos.records import Formed, Forming, Record
 from kvpaxos.wire.codec import encode_record
@@ -47,12 +47,16 @@ class GroupRecovered:
     :ivar promised: the highest ballot promised or voted in.
     :ivar votes: the last vote in each undecided slot, all above ``decided_through``.
     :ivar kept_from: the decided slots from here on can be read back.
+    :ivar incarnations: which disks of other nodes are known, but for first ones.
+    :ivar rejoined: the last incarnation of this node, but for the first, that may vote.
     """
 
     promised: Ballot
     votes: Mapping[Slot, Vote]
     decided_through: Slot
     kept_from: Slot
+    incarnations: Mapping[NodeId, int] = field(default_factory=dict)
+    rejoined: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +99,19 @@ class Journal:
     """
 
     def __init__(
-        self, directory: Directory, lock: File, segment_bytes: int, salt: Digest | None
+        self,
+        directory: Directory,
+        lock: File,
+        segment_bytes: int,
+        salt: Digest | None,
+        make_room: Callable[[], bool],
     ) -> None:
         self.path = directory.path
         self._directory = directory
         self._lock = lock
         self._segment_bytes = segment_bytes
         self._fuse = _Fuse(directory.path)
-        self._spares = Spares(directory, segment_bytes)
+        self._spares = Spares(directory, segment_bytes, make_room)
         self._forgettable: dict[int, Slot] = {}
         replay = recover(directory) or self._begin(salt)
         self._state = replay.state
@@ -124,11 +133,14 @@ class Journal:
         segment_bytes: int = SEGMENT_BYTES,
         files: Files = OS_FILES,
         salt: Digest | None = None,
+        make_room: Callable[[], bool] = lambda: False,
     ) -> Journal:
         """Return the journal in ``directory``, which is made if need be.
 
         :param segment_bytes: the size of new segments, a multiple of 4096.
         :param salt: what the chain of a new journal starts from, 16 bytes; random if None.
+        :param make_room: called, on any thread, if there is no room for a new segment; returns
+            whether it freed any.
         :raises StartError: if another process has it open, or another version wrote it.
         :raises DamagedRecords: if something that was synced is not whole.
         :raises DiskError: if the disk refuses.
@@ -139,7 +151,7 @@ class Journal:
         place.make()
         lock = place.lock()
         try:
-            return cls(place, lock, segment_bytes, salt)
+            return cls(place, lock, segment_bytes, salt, make_room)
         except BaseException:
             lock.close()
             raise
@@ -212,7 +224,9 @@ class Journal:
 
     def kept_from(self, group: int) -> Slot:
         """Return from which slot on the decided ones can be read back. Any thread may ask."""
-        return Slot(self._extents[0].voted_through(group) + 1)
+        known = self._state.groups.get(group)
+        installed = NO_SLOT if known is None else known.installed
+        return Slot(max(self._extents[0].voted_through(group), installed) + 1)
 
     def reader(self) -> JournalReader:
         """Return a new reader, for a thread of its own."""
@@ -242,9 +256,13 @@ class Journal:
 
     def _recovered(self, replay: Replay) -> Recovered:
         def group(number: int, known: GroupState) -> GroupRecovered:
-            votes = dict(known.votes)
             return GroupRecovered(
-                known.promised, votes, known.decided_through, self.kept_from(number)
+                known.promised,
+                dict(known.votes),
+                known.decided_through,
+                self.kept_from(number),
+                dict(known.incarnations),
+                known.rejoined,
             )
 
         state = replay.state

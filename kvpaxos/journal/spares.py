@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import Lock
 from typing import Final
 
@@ -17,11 +18,19 @@ class Spares:
     """At most one file full of zeros, under a temporary name.
 
     `prepare` may be called on another thread than `take`.
+
+    :param make_room: is called when the disk is full, and returns whether it freed any.
     """
 
-    def __init__(self, directory: Directory, segment_bytes: int) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        segment_bytes: int,
+        make_room: Callable[[], bool] = lambda: False,
+    ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
+        self._make_room = make_room
         self._lock = Lock()
         self._made = 0
         self._ready: tuple[str, File] | None = None
@@ -66,6 +75,15 @@ class Spares:
                 self._ready = None
 
     def _make(self, size: int) -> tuple[str, File]:
+        try:
+            return self._filled(size)
+        except DiskError as error:
+            if not lacks_space(error) or not self._make_room():
+                raise
+        # Nothing rests on the one that failed, and this is another file.
+        return self._filled(size)
+
+    def _filled(self, size: int) -> tuple[str, File]:
         self._made += 1
         name = f"{SPARE}{self._made}"
         file = self._directory.create(name)

@@ -9,17 +9,20 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import assert_never
 
-from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, Slot
+from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.messages import Batch, Vote
 from kvpaxos.paxos.records import (
     DecidedThrough,
     Formed,
     Forming,
+    Installed,
     Learned,
     NodeRecord,
     Promised,
     Record,
+    Rejoined,
+    Renewed,
     ReplicaRecord,
     Started,
 )
@@ -28,9 +31,9 @@ from kvpaxos.paxos.records import (
 def needs_sync(record: Record) -> bool:
     """Whether something rests on ``record`` that a power cut must not make the node forget.
 
-    What is decided can be learned again, so the two records that say so can wait.
+    What is decided can be learned again, so the records that say so can wait.
     """
-    return not isinstance(record, DecidedThrough | Learned)
+    return not isinstance(record, DecidedThrough | Learned | Installed)
 
 
 @dataclass(slots=True)
@@ -42,6 +45,9 @@ class GroupState:
     :ivar voted_through: the highest slot that was voted in or learned.
     :ivar votes: the last vote in each slot above ``decided_through``.
     :ivar learned: what was learned above ``decided_through``, out of order.
+    :ivar installed: the slot of the last `Installed`.
+    :ivar incarnations: which disks of other nodes are known, but for first ones.
+    :ivar rejoined: the last incarnation of this node, but for the first, that may vote.
     """
 
     promised: Ballot = ZERO_BALLOT
@@ -49,6 +55,9 @@ class GroupState:
     voted_through: Slot = NO_SLOT
     votes: dict[Slot, Vote] = field(default_factory=dict)
     learned: dict[Slot, Batch] = field(default_factory=dict)
+    installed: Slot = NO_SLOT
+    incarnations: dict[NodeId, int] = field(default_factory=dict)
+    rejoined: int = 0
 
     def apply(self, record: ReplicaRecord) -> list[Decision]:
         """Take the next record, and return the slots that it shows to be decided, in order."""
@@ -67,9 +76,26 @@ class GroupState:
                     return self._advance(NO_SLOT, ZERO_BALLOT)
             case DecidedThrough(slot, ballot):
                 return self._advance(slot, ballot)
+            case Installed(slot):
+                return self._install(slot)
+            case Renewed(node, incarnation):
+                self.incarnations[node] = incarnation
+            case Rejoined(incarnation):
+                self.rejoined = incarnation
             case _:
                 assert_never(record)
         return []
+
+    def _install(self, slot: Slot) -> list[Decision]:
+        """Skip what is decided through ``slot``; return what is known to follow it."""
+        self.installed = max(self.installed, slot)
+        self.voted_through = max(self.voted_through, slot)
+        if slot <= self.decided_through:
+            return []
+        self.decided_through = slot
+        self.votes = {one: vote for one, vote in self.votes.items() if one > slot}
+        self.learned = {one: batch for one, batch in self.learned.items() if one > slot}
+        return self._advance(NO_SLOT, ZERO_BALLOT)
 
     def _advance(self, through: Slot, ballot: Ballot) -> list[Decision]:
         """Move on over slots that were learned, and over votes of ``ballot`` up to ``through``."""

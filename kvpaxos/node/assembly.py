@@ -9,7 +9,15 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.paxos.formation import Form, Formation, FormationEffects, FormationMessage, Standing
+from kvpaxos.paxos.formation import (
+    Form,
+    Formation,
+    FormationEffects,
+    FormationMessage,
+    Standing,
+    Stands,
+)
+from kvpaxos.paxos.messages import Incarnations
 from kvpaxos.paxos.records import NodeRecord
 
 
@@ -52,9 +60,13 @@ class Assembly:
             self._formed(self.standing.cluster)
         self._carry_out(self.formation.begin())
 
-    def heard(self, peer: NodeId, standing: Standing) -> None:
+    def news(self) -> Stands:
+        """Return what this node says of itself."""
+        return Stands(self.standing, self.formation.incarnations)
+
+    def heard(self, peer: NodeId, standing: Standing, incarnations: Incarnations) -> None:
         """Take what ``peer`` says of itself."""
-        self._carry_out(self.formation.heard(peer, standing))
+        self._carry_out(self.formation.heard(peer, standing, incarnations))
 
     def asked(self, peer: NodeId, form: Form) -> None:
         """Answer ``peer``, which wants this node to be part of a new cluster."""

@@ -273,7 +273,8 @@ class Connection(TwistedProtocol):
                     self.greet(Welcome(self._host.identity()))
             case Welcome(theirs) if self.meant is not None:
                 if self._in_order(theirs, self.meant):
-                    self.greet(Stands(self._host.identity().standing))
+                    identity = self._host.identity()
+                    self.greet(Stands(identity.standing, identity.incarnations))
                     self._greeted(theirs)
             case Stands() if self._guest is not None:
                 self._greeted(self._guest)

@@ -60,6 +60,7 @@ class Disk:
     :ivar durable: how many of them would survive a power cut.
     :ivar last_sync_s: how long the last sync took, in seconds.
     :ivar slowest_sync_s: the longest that one took.
+    :ivar cramped: whether there was no room for the next segment when it was last tried.
     """
 
     _log = Logger()
@@ -78,6 +79,7 @@ class Disk:
         self.durable = journal.durable_records
         self.last_sync_s = 0.0
         self.slowest_sync_s = 0.0
+        self.cramped = False
         self._reactor = reactor
         self._report_durable = durable
         self._report_failed = failed
@@ -170,6 +172,13 @@ class Disk:
         self._jobs.put(read)
         return found
 
+    def seek_room(self) -> bool:
+        """Return `cramped`; if so, have it tried again, though not more often than is useful."""
+        if self.cramped and self._stopped is None:
+            self._queue(_Append(0, (), sync=False))
+            self.write()
+        return self.cramped
+
     def waiting_s(self, now: float) -> float:
         """How long the oldest record that needs a sync has been waiting for it; 0.0 if none."""
         return now - self._unsynced[0][1] if self._unsynced else 0.0
@@ -245,7 +254,9 @@ class Disk:
         try:
             if not self.journal.prepare_spare():
                 self._spare_due = self._monotonic() + SPARE_RETRY_S
-                self._reactor.callFromThread(self._warn_of_space)
+                self._reactor.callFromThread(self._refused_room)
+            elif self.cramped:
+                self._reactor.callFromThread(self._found_room)
         except Exception:  # noqa: BLE001  (whatever it is: the node must stop)
             self._reactor.callFromThread(self._fail, Failure())
         else:
@@ -283,11 +294,16 @@ class Disk:
         assert self._stopped is not None
         self._stopped.callback(None)
 
-    def _warn_of_space(self) -> None:
-        self._log.warn(
-            "no room for the next segment in {path}: free some space before this one is full",
-            path=self.journal.path,
-        )
+    def _refused_room(self) -> None:
+        if not self.cramped:
+            self.cramped = True
+            self._log.warn(
+                "no room for the next segment in {path}: free some space before this one is full",
+                path=self.journal.path,
+            )
+
+    def _found_room(self) -> None:
+        self.cramped = False
 
     def _fail(self, failure: Failure) -> None:
         if self._broken:

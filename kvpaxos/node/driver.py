@@ -25,6 +25,7 @@ from kvpaxos.paxos.effects import (
     Decision,
     Effects,
     Event,
+    Fetch,
     Lookup,
     Outcome,
     Proposed,
@@ -35,7 +36,7 @@ from kvpaxos.paxos.effects import (
 )
 from kvpaxos.paxos.messages import Command, Decided, Envelope, Message
 from kvpaxos.paxos.proposer import Following
-from kvpaxos.paxos.records import Record
+from kvpaxos.paxos.records import Installed, Record
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.store.results import Refusal, Result
 
@@ -60,6 +61,9 @@ class StateMachine(Protocol):
 
     def apply(self, submission: Command) -> Result | Refusal:
         """Execute one command. Must be deterministic."""
+
+    def answer(self, node: NodeId, life: int, sequence: int) -> Result | None:
+        """Return what came of a command that was executed and is not settled."""
 
     def commit(self, slot: Slot) -> None:
         """Keep what was executed since the last call, through ``slot``, in one batch."""
@@ -123,11 +127,13 @@ class Driver:
         clock: IReactorTime,
         monotonic: Callable[[], float],
         led_by: Callable[[Ballot], None],
+        fetch: Callable[[Fetch], None],
         halt: Callable[[Failure], None],
     ) -> None:
         """Make a driver that does nothing before it is started.
 
         :param applied: what ``machine`` holds already. The replica may know less.
+        :param fetch: is told, again and again, that a state must be got from a peer.
         :param led_by: is told when another leader is heard, or none (``ZERO_BALLOT``).
         :param halt: is told of the error that stopped the driver.
         """
@@ -143,6 +149,7 @@ class Driver:
         self._clock = clock
         self._monotonic = monotonic
         self._led_by = led_by
+        self._fetch = fetch
         self._halt = halt
         self._inbox: list[Event] = []
         self._decided: list[Decision] = []
@@ -179,6 +186,22 @@ class Driver:
         if len(self._inbox) >= INBOX_MAX and not self._paused:
             self._paused = True
             self._peers.pause()
+
+    def installed(self, slot: Slot) -> None:
+        """Take note that the state is one from elsewhere now, as it was after ``slot``.
+
+        What came of this node's own commands in the slots that were skipped stands in it.
+        """
+        self.applied = slot
+        self.post(Installed(slot))
+        node, life = self.replica.node, self._life
+        outcomes = [
+            Outcome(sequence, Executed(result, slot))
+            for sequence in self.replica.forwarding.outbox.sent
+            if (result := self._machine.answer(node, life, sequence)) is not None
+        ]
+        if outcomes:
+            self.post(Applied(tuple(outcomes)))
 
     def synced(self) -> None:
         """Release what waited for the journal: more of it is durable now.
@@ -264,6 +287,8 @@ class Driver:
             self._look_up(lookup)
         if effects.forget_through:
             self._disk.forget(self._group, effects.forget_through)
+        if effects.fetch is not None:
+            self._fetch(effects.fetch)
 
     def _deliver(self, envelopes: Iterable[Envelope]) -> None:
         node = self.replica.node

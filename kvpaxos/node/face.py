@@ -11,7 +11,14 @@ from typing import Final, NoReturn, Protocol
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from kvpaxos.errors import CommandError, DiskError, JournalDamaged, StateDamaged, Unavailable
+from kvpaxos.errors import (
+    CommandError,
+    DiskError,
+    JournalDamaged,
+    NoSpace,
+    StateDamaged,
+    Unavailable,
+)
 from kvpaxos.node.http.replies import text
 from kvpaxos.node.http.store import (
     Described,
@@ -19,18 +26,21 @@ from kvpaxos.node.http.store import (
     LinkChange,
     ReadKind,
     Receipt,
+    Whole,
     Written,
 )
+from kvpaxos.node.recovery import GROUP
 from kvpaxos.node.requests import REQUEST_BYTES_MAX, REQUESTS_MAX, Executed, Readable, Requests
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import NO_SLOT, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.messages import Command
-from kvpaxos.store.commands import Operation
+from kvpaxos.store.backup import Header
+from kvpaxos.store.commands import Count, Delete, Get, Operation
 from kvpaxos.store.entry import Entry
 from kvpaxos.store.limits import IDENTIFIER_BYTES_MAX, OPID_MAX, IdentityLimits
 from kvpaxos.store.requests import Identity, decode_request, encode_request
-from kvpaxos.store.view import View
+from kvpaxos.store.view import Record, View
 
 READ_FRESH_S: Final = 3.0
 """A node is ready if it has finished a linearizable read within so many seconds."""
@@ -48,6 +58,14 @@ class Insides(Protocol):
 
     def trouble(self) -> str | None:
         """Return why this node cannot serve at all now, or None."""
+        ...
+
+    def alarm(self) -> str | None:
+        """Return why this node takes no writes but deletions, or None if it takes all."""
+        ...
+
+    def doubt(self) -> str | None:
+        """Return why this node does not vote yet, or None if it does."""
         ...
 
     def halted(self) -> bool:
@@ -95,6 +113,11 @@ class HaltingView:
         with self._halting():
             return self._view.page(after, limit, bytes_max)
 
+    def piece(self, after: bytes | None, bytes_max: int) -> list[Record]:
+        """Return what the engine holds above ``after``. See `kvpaxos.store.view.View.piece`."""
+        with self._halting():
+            return self._view.piece(after, bytes_max)
+
     def close(self) -> None:
         """Let go of the moment. To do it twice is harmless."""
         self._view.close()
@@ -120,8 +143,14 @@ class Face:
     def write(
         self, operation: Operation, identity: Identity | None, *, timeout_s: float
     ) -> Deferred[Written]:
-        """Carry out ``operation``, exactly once, through whoever leads."""
+        """Carry out ``operation``, exactly once, through whoever leads.
+
+        :raises NoSpace: the node's disk is nearly full, and this would fill it further.
+        """
         self._check()
+        alarm = self._insides.alarm()
+        if alarm is not None and not isinstance(operation, Delete | Get | Count):
+            raise NoSpace(alarm)
 
         def executed(outcome: Executed) -> Written:
             return Written(outcome.result, self._receipt("logged", outcome.slot))
@@ -165,6 +194,20 @@ class Face:
         with self._halting():
             return HaltingView(self._state.machine.view(), self._halting)
 
+    def whole(self) -> Whole:
+        """Return all of the state as it is now. The caller closes the view.
+
+        :raises Unavailable: the node belongs to no cluster yet.
+        """
+        cluster = self._insides.describe()["cluster"]
+        if not cluster:
+            raise Unavailable(self._insides.trouble() or "the cluster has not formed yet")
+        with self._halting():
+            view = self._state.machine.view()
+            slot, group = self._state.applied, GROUP
+            header = Header(str(cluster), group, slot, view.revision, view.count, view.digest)
+            return Whole(header, HaltingView(view, self._halting))
+
     def status(self) -> Described:
         """Describe the node, its peers, its journal and its state."""
         machine = self._state.machine
@@ -181,6 +224,7 @@ class Face:
             "applied": self._state.applied,
             "ready": trouble is None,
             "trouble": trouble,
+            "alarm": self._insides.alarm(),
             "requests": len(self._requests),
             "state": state,
         }
@@ -199,7 +243,7 @@ class Face:
 
     def ready(self) -> str | None:
         """Return None if the node has lately finished a linearizable read, or else why not."""
-        trouble = self._insides.trouble()
+        trouble = self._insides.trouble() or self._insides.doubt()
         if trouble is not None:
             return trouble
         if self._monotonic() - self._read_at > READ_FRESH_S:

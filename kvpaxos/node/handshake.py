@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.paxos.formation import FIRST_INCARNATION, Formation
+from kvpaxos.paxos.formation import Formation
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.wire.greeting import Holds, Identity
+
+_BEGINS: Final = ", begins with "
+"""Stands between the rules and the state that an unformed node begins with."""
+
+_NOTHING: Final = "an empty state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +87,8 @@ class Runs:
         last = self._last_formed.get(node)
         if last is None or last.process != process:
             return None
+        if floor > last.records:
+            floor = 0  # It is of an earlier disk: nothing takes back what is seen of one.
         objection = _not_grown(node, holds, last, floor)
         if objection is None and holds.records > last.records:
             self._last_formed[node] = replace(last, records=holds.records, head=holds.head)
@@ -89,13 +98,12 @@ class Runs:
         """Remember ``theirs``, which was found in order."""
         self._last[theirs.node] = run_of(theirs)
         if theirs.formed:
-            self.formed(theirs.node)
+            self.formed(theirs.node, theirs.incarnation)
 
-    def formed(self, node: NodeId) -> None:
+    def formed(self, node: NodeId, incarnation: int) -> None:
         """Remember that the last run of ``node`` that was noted is, or has become, formed."""
-        run = self._last[node]
         # It may have had no incarnation yet when it introduced itself.
-        run = replace(run, incarnation=max(run.incarnation, FIRST_INCARNATION))
+        run = replace(self._last[node], incarnation=incarnation)
         last = self._last_formed.get(node)
         if last is not None and last.process == run.process and last.records > run.records:
             run = replace(run, records=last.records, head=last.head)
@@ -156,12 +164,14 @@ class Handshake:
         process: str,
         rules: str,
         held: Callable[[], Holds],
+        origin: str = "",
     ) -> None:
         """Make one for one run of a node.
 
         :param boot: which run on its disk it is, from 1; ``process`` is a random word for
             this run that no copy of the disk can know.
         :param rules: the settings that all members must share.
+        :param origin: with which state the node begins, if it is not an empty one.
         :param held: returns what its journal holds that would survive a power cut.
         """
         self.formation = formation
@@ -170,6 +180,7 @@ class Handshake:
         self._boot = boot
         self._process = process
         self._rules = rules
+        self._origin = origin
 
     def identity(self) -> Identity:
         """Say who this node is."""
@@ -184,8 +195,15 @@ class Handshake:
             self._process,
             held.records,
             held.head,
-            self._rules,
+            self._shown_rules(),
+            formation.incarnations,
         )
+
+    def _shown_rules(self) -> str:
+        # Of what is formed, all members have begun with the same.
+        if self.formation.standing.formed or not self._origin:
+            return self._rules
+        return f"{self._rules}{_BEGINS}{self._origin}"
 
     def examine(
         self, theirs: Identity, meant: NodeId, *, dialed: bool, alive: bool, floor: int
@@ -200,6 +218,7 @@ class Handshake:
         objection = (
             (answered_by_another(theirs, meant) if dialed else misdialed(mine, meant))
             or mismatch(mine, theirs)
+            or replaced(mine, theirs)
             or self.runs.objection(theirs, alive=alive, floor=floor)
         )
         if objection is None:
@@ -232,15 +251,52 @@ def mismatch(mine: Identity, theirs: Identity) -> str | None:
         )
     if theirs.node not in mine.members:
         return f"{theirs.node} is no member; the members are {_list(mine.members)}"
-    if theirs.rules != mine.rules:
+    return _other_rules(mine, theirs) or _other_cluster(mine, theirs)
+
+
+def _other_rules(mine: Identity, theirs: Identity) -> str | None:
+    """Say what ``mine`` and ``theirs`` must share and do not, or None."""
+    their_rules, _, their_origin = theirs.rules.partition(_BEGINS)
+    my_rules, _, my_origin = mine.rules.partition(_BEGINS)
+    if their_rules != my_rules:
         return (
-            f"{theirs.node} is set up with {theirs.rules}, and {mine.node} with {mine.rules}:"
+            f"{theirs.node} is set up with {their_rules}, and {mine.node} with {my_rules}:"
             " these settings must be the same on all nodes"
         )
+    if their_origin != my_origin and not (theirs.formed or mine.formed):
+        return (
+            f"{theirs.node} begins with {their_origin or _NOTHING}, and {mine.node} with"
+            f" {my_origin or _NOTHING}: all members of a new cluster must be restored from the same"
+            " backup, or none"
+        )
+    return None
+
+
+def _other_cluster(mine: Identity, theirs: Identity) -> str | None:
+    """Say why ``mine`` and ``theirs`` are not of one cluster, or None."""
+    for one in (mine, theirs):
+        # It must not come back with a state that the others have not made.
+        if _BEGINS in one.rules and not one.cluster and (mine.formed or theirs.formed):
+            return (
+                f"{one.node} was restored from a backup, and the cluster that it meets is formed"
+                " already: restore all members of a new cluster, or empty that directory"
+            )
     if mine.formed and theirs.formed and mine.cluster != theirs.cluster:
         return (
             f"{theirs.node} belongs to the cluster {theirs.cluster}, and {mine.node} to"
             f" {mine.cluster}: one of them has another cluster's disk or address"
+        )
+    return None
+
+
+def replaced(mine: Identity, theirs: Identity) -> str | None:
+    """Say what is wrong if ``theirs`` is on a disk that was given up, or None."""
+    newest = dict(mine.incarnations).get(theirs.node, FIRST_INCARNATION)
+    if theirs.formed and theirs.incarnation < newest:
+        return (
+            f"{theirs.node} shows its disk number {theirs.incarnation}, but it has come back with"
+            f" number {newest} since, and what it said before is void. Bring back the newer disk,"
+            " or empty this one and start the node with --rejoin"
         )
     return None
 

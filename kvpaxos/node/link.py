@@ -9,6 +9,7 @@ from kvpaxos.node.connection import Connection, LinkError
 from kvpaxos.node.dialer import Dialer
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Standing
+from kvpaxos.paxos.messages import Incarnations
 from kvpaxos.wire.greeting import Holds
 
 
@@ -17,7 +18,7 @@ class Link:
     """The link to ``peer``: at most one connection each way that has greeted.
 
     :ivar dialed: the one that this node dialed; ``accepted`` is the one that ``peer`` did.
-    :ivar standing: what the peer last said of its standing.
+    :ivar standing: what the peer last said of its standing, and ``incarnations`` of disks.
     :ivar told: what it was last told of this node's journal, apart from greetings.
     :ivar usable: whether messages to and from the peer are passed on.
     :ivar up: whether the node was told that messages can be sent.
@@ -30,6 +31,7 @@ class Link:
     dialed: Connection | None = None
     accepted: Connection | None = None
     standing: Standing = EMPTY
+    incarnations: Incarnations = ()
     told: Holds | None = None
     usable: bool = False
     up: bool = False

@@ -34,8 +34,9 @@ from kvpaxos.node.outgoing import QUEUE_BYTES_MAX
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Form, FormationMessage, Standing, Stands
-from kvpaxos.paxos.messages import Message, Ping, Pong, Reply, Request
+from kvpaxos.paxos.messages import Incarnations, Message, Ping, Pong, Reply, Request
 from kvpaxos.paxos.records import NodeRecord
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.wire.codec import encode
 from kvpaxos.wire.framing import FRAME_BYTES_MAX, HEADER_BYTES, frame
 from kvpaxos.wire.greeting import Frame, Hello, Holds, Identity, Refused, Welcome
@@ -212,7 +213,10 @@ class Links(MultiService):
         objection = self._handshake.examine(
             theirs, meant, dialed=connection.meant is not None, alive=alive, floor=connection.floor
         )
-        if objection is None and connection.meant is None:
+        if objection is None and not theirs.formed:
+            # A new disk: what was seen of an old one means nothing.
+            connection.floor = 0
+        elif objection is None and connection.meant is None:
             # It is welcomed now: all that it says further on this connection comes after that.
             connection.floor = self._handshake.runs.records(theirs.node)
         return objection
@@ -230,7 +234,7 @@ class Links(MultiService):
             # It lives: so it can be dialed again.
             link.dialer.hurry()
         self._show_journal(link)
-        self._heard(link, connection.theirs.standing)
+        self._heard(link, connection.theirs.standing, connection.theirs.incarnations)
 
     def received(self, connection: Connection, group: int, content: Frame) -> None:
         """Take what came by ``connection``."""
@@ -264,7 +268,7 @@ class Links(MultiService):
             # Only a formed node sends messages: its news of that must have been lost.
             standing = self._assembly.standing
             if standing.formed and link.standing.cluster == standing.cluster:
-                self._heard(link, standing)
+                self._heard(link, standing, link.incarnations)
         if not link.usable:
             link.dropped["not formed"] += 1
             return
@@ -275,19 +279,20 @@ class Links(MultiService):
         match greeting:
             case Form() as form:
                 self._assembly.asked(link.peer, form)
-            case Stands(standing):
-                self._heard(link, standing)
+            case Stands(standing, incarnations):
+                self._heard(link, standing, incarnations)
             case Hello() | Welcome() | Refused():
                 raise WireError(f"{type(greeting).__name__} after the greetings")
 
-    def _heard(self, link: Link, standing: Standing) -> None:
-        link.standing = standing
+    def _heard(self, link: Link, standing: Standing, incarnations: Incarnations) -> None:
+        link.standing, link.incarnations = standing, incarnations
         if standing.formed:
-            self._handshake.runs.formed(link.peer)
+            incarnation = dict(incarnations).get(link.peer, FIRST_INCARNATION)
+            self._handshake.runs.formed(link.peer, incarnation)
         if self._assembly.standing.formed and link.standing == EMPTY:
             self.complaints.hear(link.peer, "disk lost", "shows an empty disk to its own cluster")
         self._review(link)
-        self._assembly.heard(link.peer, standing)
+        self._assembly.heard(link.peer, standing, incarnations)
 
     def _held(self, link: Link, connection: Connection, holds: Holds) -> None:
         assert connection.theirs is not None
@@ -316,7 +321,7 @@ class Links(MultiService):
         self._assembly.remind()
         for link in self._links.values():
             if self._assembly.standing.formed and not link.usable:
-                self._tell(link.peer, Stands(self._assembly.standing))
+                self._tell(link.peer, self._assembly.news())
             self._show_journal(link)
 
     def _show_journal(self, link: Link) -> None:

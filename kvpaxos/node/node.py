@@ -9,20 +9,18 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig, NodeConfig
-from kvpaxos.engine.rocks import RocksEngine
+from kvpaxos.engine.shelf import Shelf
 from kvpaxos.errors import KvPaxosError, StartError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
@@ -30,21 +28,21 @@ from kvpaxos.node.departure import Departure
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import Driver
 from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
-from kvpaxos.node.handshake import Handshake
-from kvpaxos.node.http.limits import HttpLimits
-from kvpaxos.node.http.site import make_site
 from kvpaxos.node.http.store import Described, LinkChange
+from kvpaxos.node.joining import introduction
 from kvpaxos.node.links import Links
 from kvpaxos.node.overview import Overview
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.prober import Prober
-from kvpaxos.node.recovery import GROUP, durable_through, formation_of, remember, replay
+from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
 from kvpaxos.node.requests import Requests
-from kvpaxos.node.state import State
+from kvpaxos.node.serving import serve
+from kvpaxos.node.space import watched
+from kvpaxos.node.states import States, open_state
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Dialed, Event, Lost, Persisted, Received
-from kvpaxos.paxos.formation import FIRST_INCARNATION, Formation
+from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Message
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Record, Started
@@ -55,6 +53,8 @@ from kvpaxos.wire.greeting import Holds
 class Node(MultiService):
     """A member of a cluster, as a service.
 
+    :param shelf: where its state is. The node opens and closes it.
+    :param may_rejoin: with an empty disk, it may come back into the cluster that knows it.
     :param refuse: is told why the node cannot start, and does not return.
     :param fatal: is told once, in a sentence, why the node had to stop by itself. It answers
         no requests any more by then; whoever runs it should stop the service.
@@ -68,7 +68,9 @@ class Node(MultiService):
         cluster: ClusterConfig,
         config: NodeConfig,
         journal: Journal,
+        shelf: Shelf,
         *,
+        may_rejoin: bool,
         reactor: Any,  # noqa: ANN401  (no interface names all that a reactor provides)
         random: Random,
         refuse: Callable[[KvPaxosError], NoReturn],
@@ -79,6 +81,8 @@ class Node(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.node = NodeId(config.node)
         self.journal = journal
+        self._shelf = shelf
+        self._may_rejoin = may_rejoin
         self._members = tuple(map(NodeId, cluster.members))
         self._cluster = cluster
         self._config = config
@@ -96,8 +100,6 @@ class Node(MultiService):
         self._http: IListeningPort | None = None
         self._starting: Deferred[None] | None = None
         self._trouble: str | None = "this node is starting"
-
-    # Life.
 
     @override
     def startService(self) -> None:
@@ -119,15 +121,17 @@ class Node(MultiService):
         :raises ConfigError: an endpoint names nothing.
         """
         opened.callback(self.journal.close)
-        self._engine = RocksEngine(Path(self._config.data) / "state")
-        opened.callback(self._engine.close)
+        # First: what is opened next may need the room of the reserve.
+        self._space = watched(self._cluster, self._config, self.journal.path, self._reactor)
+        opened.callback(self._shelf.close)
+        alone = len(self._members) == 1
         limit = self._cluster.limits.value_bytes_max
-        self._state = State(self._engine, GROUP, value_bytes_max=limit)
+        self._state = open_state(self._shelf, value_bytes_max=limit, alone=alone)
         recovered = self.journal.recovered
         for mended in filter(None, (recovered.torn, *recovered.mended)):
             self._log.warn("journal: {mended}", mended=mended)
         durable = durable_through(self.journal, self._state)
-        replayed = replay(self.journal, self._state)
+        replayed = replay(self.journal, self._state, alone=alone)
         if replayed:
             self._log.info("executed {count} slots from the journal", count=replayed)
         self._links = self._make_links()
@@ -139,14 +143,9 @@ class Node(MultiService):
             failed=self.halt,
             monotonic=self._monotonic,
         )
-        self._persister = Persister(
-            self._state,
-            durable_through=durable,
-            sync=lambda: self._disk.when_durable(self._disk.sync()),
-            reactor=self._reactor,
-            persisted=lambda through: self._post(Persisted(through)),
-            failed=self._broken,
-        )
+        self._space.cramped = self._disk.seek_room
+        self._persister = self._make_persister(durable)
+        self._states = self._make_states()
         self._face = Face(self._state, self._requests, self, monotonic=self._monotonic)
         self._prober = Prober(
             lambda timeout_s: self._face.read(stale=False, timeout_s=timeout_s),
@@ -155,33 +154,19 @@ class Node(MultiService):
         self._overview.disk = self._disk
         self._overview.links = self._links
         self._overview.persister = self._persister
+        self._overview.space = self._space
 
     async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
         await self._persist([Started(self._boot)])
         if self.halted():
             return
-        if self._cluster.options.admin_from_anywhere:
-            self._log.warn("shutdown, links and journal answer callers from anywhere")
-        site = make_site(
-            self._face,
-            reactor=self._reactor,
-            dialect=self._cluster.options.replies,
-            limits=HttpLimits.of(self._cluster.limits),
-            names=self._config.hosts,
-            open_to_all=self._cluster.options.admin_from_anywhere,
-        )
-        endpoint = listening_endpoint(self._reactor, self._config.http)
-        try:
-            self._http = await endpoint.listen(site)
-        except CannotListenError as error:
-            raise StartError(f"cannot serve HTTP at {self._config.http}: {error}") from error
+        self._http = await serve(self._face, self._cluster, self._config, self._reactor)
         if self.halted():
             return
-        self._log.info("serving HTTP at {endpoint}", endpoint=self._config.http)
         others = [str(member) for member in self._members if member != self.node]
         self._trouble = f"the cluster has not formed yet: all of {', '.join(others)} are needed"
-        for part in (self._links, self._persister, self._prober):
+        for part in (self._links, self._persister, self._prober, self._space):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]
         MultiService.startService(self)
 
@@ -211,9 +196,10 @@ class Node(MultiService):
         if self._driver is not None:
             self._driver.stop()
         await (closing or succeed(None))
+        await self._states.stop()
         await MultiService.stopService(self)
         await self._disk.stop()
-        self._engine.close()
+        self._shelf.close()
         self._log.info("stopped")
 
     def halt(self, error: Exception) -> None:
@@ -235,38 +221,63 @@ class Node(MultiService):
             error = KvPaxosError(f"an error that was not foreseen: {failure.getErrorMessage()}")
         self.halt(error)
 
-    # Parts.
+    def _make_states(self) -> States:
+        return States(
+            self._state,
+            self._shelf,
+            self._persister,
+            self.journal,
+            journal_bytes_max=self._cluster.storage.journal_bytes_max,
+            send=lambda to, message: self._links.send(GROUP, to, message),
+            install=self._installed,
+            failed=self._broken,
+            reactor=self._reactor,
+            random=self._random,
+        )
+
+    def _make_persister(self, durable: Slot) -> Persister:
+        return Persister(
+            self._state,
+            durable_through=durable,
+            snapshot_slots=self._cluster.storage.snapshot_slots,
+            clear=self._shelf.clear,
+            sync=lambda: self._disk.when_durable(self._disk.sync()),
+            reactor=self._reactor,
+            persisted=self._persisted,
+            failed=self._broken,
+            may_flush=self._space.may_flush,
+        )
 
     def _make_links(self) -> Links:
-        fresh_cluster = f"{self._random.getrandbits(128):032x}"
-        formation = formation_of(self.journal, self.node, self._members, fresh_cluster)
-        switches = Switches(
+        handshake = introduction(
+            self._cluster,
             self.node,
-            self._members,
+            self.journal,
+            self._state,
+            may_rejoin=self._may_rejoin,
             random=self._random,
-            allowed=self._cluster.options.allow_partitions,
+            held=self._held,
         )
         return Links(
             self._reactor,
-            handshake=Handshake(
-                formation,
-                boot=self._boot,
-                process=f"{self._random.getrandbits(64):016x}",
-                rules=f"value_bytes_max={self._cluster.limits.value_bytes_max}",
-                held=self._held,
-            ),
+            handshake=handshake,
             peers={
                 NodeId(peer.node): dialing_endpoint(self._reactor, peer.dial)
                 for peer in self._cluster.nodes
                 if peer.node != self.node
             },
             listener=listening_endpoint(self._reactor, self._config.peer),
-            switches=switches,
+            switches=Switches(
+                self.node,
+                self._members,
+                random=self._random,
+                allowed=self._cluster.options.allow_partitions,
+            ),
             persist=self._persist,
             deliver=self._deliver,
             dialed=lambda peer: self._post(Dialed(peer)),
             lost=lambda peer: self._post(Lost(peer)),
-            formed=lambda cluster: self._formed(cluster, formation),
+            formed=lambda cluster: self._formed(cluster, handshake.formation),
             fatal=lambda sentence: self.halt(StartError(sentence)),
             broken=self._broken,
             random=self._random,
@@ -274,47 +285,44 @@ class Node(MultiService):
         )
 
     def _formed(self, cluster: str, formation: Formation) -> None:
-        """Begin to take part in Paxos."""
         if self.halted():
             return
-        assert formation.incarnation >= FIRST_INCARNATION
-        life = formation.incarnation << 32 | self._boot
+        memory = remember(self.journal, self._state, self._boot, formation.incarnation)
         replica = Replica(
             self.node,
             Quorum(frozenset(self._members)),
-            remember(self.journal, life),
+            memory,
             random=self._random,
             now=self._monotonic(),
         )
+        formation.disks = replica.disks
         self._driver = Driver(
             replica,
             self._state,
             applied=self._state.applied,
             group=GROUP,
-            life=life,
+            life=memory.life,
             disk=self._disk,
             peers=self._links,
             requests=self._requests,
             clock=self._reactor,
             monotonic=self._monotonic,
             led_by=self._led_by,
+            fetch=self._states.fetch,
             halt=self._broken,
         )
         self._overview.driver = self._driver
         self._overview.cluster_id = cluster
-        self._overview.life = life
+        self._overview.life = memory.life
         self._trouble = None
         self._driver.start()
-        early, self._early = self._early, []
-        for event in early:
-            self._driver.post(event)
+        while self._early:
+            self._driver.post(self._early.pop(0))
 
     def _persist(self, records: Sequence[Record]) -> Deferred[None]:
-        """Journal the node's own records; fire once they would survive a power cut."""
         return self._disk.when_durable(self._disk.append(GROUP, records))
 
     def _held(self) -> Holds:
-        """Return what the journal holds for good: nothing takes back what is shown of it."""
         records, digest = self.journal.durable_head
         return Holds(records, digest.hex())
 
@@ -329,18 +337,22 @@ class Node(MultiService):
             self._driver.post(event)
 
     def _deliver(self, sender: NodeId, group: int, message: Message) -> None:
-        if group == GROUP:
+        if group == GROUP and not self._states.takes(sender, message):
             self._post(Received(sender, message))
+
+    def _persisted(self, through: Slot) -> None:
+        self._post(Persisted(through, self._states.surplus_through(through)))
+
+    def _installed(self, slot: Slot) -> None:
+        if self._driver is not None and not self.halted():
+            self._driver.installed(slot)
 
     def _led_by(self, leader: Ballot) -> None:
         if not leader.round:
             self._log.info("no leader is heard")
-        elif leader.node == self.node:
-            self._log.info("this node leads, with ballot {round}", round=leader.round)
-        else:
-            self._log.info(
-                "{leader} leads, with ballot {round}", leader=leader.node, round=leader.round
-            )
+            return
+        who = "this node" if leader.node == self.node else leader.node
+        self._log.info("{who} leads, with ballot {round}", who=who, round=leader.round)
 
     # What the faces ask.
 
@@ -355,6 +367,14 @@ class Node(MultiService):
     def trouble(self) -> str | None:
         """Return why this node cannot serve at all now, or None."""
         return self._trouble
+
+    def alarm(self) -> str | None:
+        """Return why this node takes no writes but deletions, or None if it takes all."""
+        return self._space.alarm
+
+    def doubt(self) -> str | None:
+        """Return why this node does not vote yet, or None if it does."""
+        return self._overview.doubt()
 
     def describe(self) -> dict[str, object]:
         """Describe the node's parts."""

@@ -52,6 +52,8 @@ class Options(usage.Options):
 
     optFlags: ClassVar = [
         ["allow-partitions", None, "Let callers of /kvman/links cut and slow the links."],
+        ["volatile", None, "Keep nothing on a disk: after a restart, learn it all from the peers."],
+        ["rejoin", None, "With an empty disk, come back into the cluster that has lost this node."],
     ]
 
     def __init__(self) -> None:
@@ -71,6 +73,13 @@ class Options(usage.Options):
         """
         assert self._node is not None, "parse the options first"
         return self._node
+
+    def may_rejoin(self) -> bool:
+        """Return whether the node may come back with an empty disk into a cluster that formed.
+
+        One that keeps nothing comes back in no other way.
+        """
+        return bool(self["rejoin"]) or self.cluster_config().options.volatile
 
     def refuse(self, error: KvPaxosError) -> NoReturn:
         """End the process because of ``error``; embedded, raise it.
@@ -111,7 +120,8 @@ class Options(usage.Options):
             self._name_files(self.parent, self.node_config().node)
             self._choose_log(self.parent, self.node_config().node)
             preflight.check_places(self.node_config())
-            preflight.check_directory(self.node_config())
+            if not self.cluster_config().options.volatile:
+                preflight.check_directory(self.node_config())
 
     def _settle(self) -> None:
         """Make one whole of the settings file and the options."""
@@ -131,6 +141,7 @@ class Options(usage.Options):
             options=replace(
                 cluster.options,
                 allow_partitions=cluster.options.allow_partitions or bool(self["allow-partitions"]),
+                volatile=cluster.options.volatile or bool(self["volatile"]),
             ),
         )
 

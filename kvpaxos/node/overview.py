@@ -12,6 +12,7 @@ from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
 from kvpaxos.node.links import LIMITS as LINK_LIMITS
 from kvpaxos.node.links import Links
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
+from kvpaxos.node.space import Marks, Space
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.version import VERSION
 
@@ -20,6 +21,7 @@ class Overview:
     """Describes the parts of one node that are there by now.
 
     :ivar driver: None before the cluster is formed; the others None before the node starts.
+    :ivar space: stays None in a node that keeps nothing on a disk.
     """
 
     def __init__(self, node: str, cluster: ClusterConfig, monotonic: Callable[[], float]) -> None:
@@ -30,6 +32,7 @@ class Overview:
         self.links: Links | None = None
         self.disk: Disk | None = None
         self.persister: Persister | None = None
+        self.space: Space | None = None
         self._node = node
         self._cluster = cluster
         self._monotonic = monotonic
@@ -47,14 +50,28 @@ class Overview:
             **self._describe_replica(),
             "peers": self._describe_peers(),
             "journal": self._describe_journal(),
+            "disk": {} if self.space is None else self.space.describe(),
         }
+
+    def doubt(self) -> str | None:
+        """Return why this node does not vote yet, or None if it does."""
+        probation = None if self.driver is None else self.driver.replica.probation
+        if probation is None:
+            return None
+        if probation.awaited:
+            what = f"it waits for word from {', '.join(sorted(probation.awaited))}"
+        else:
+            what = f"it must learn what is decided through slot {probation.must_learn_through}"
+        return f"this node has a new disk and does not vote yet: {what}"
 
     def limits(self) -> dict[str, object]:
         """Return every named limit of the parts."""
         return {
             **asdict(Limits()),
             **LINK_LIMITS,
+            **Marks.of(self._cluster.storage).limits(),
             **asdict(self._cluster.limits),
+            **asdict(self._cluster.storage),
             "inbox_max": INBOX_MAX,
             "lookup_bytes_max": LOOKUP_BYTES_MAX,
             "flush_bytes": FLUSH_BYTES,

@@ -16,7 +16,7 @@ from typing_extensions import override
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import Slot
 
-CHECK_S: Final = 1.0
+CHECK_S: Final = 0.1
 """How often it is looked whether the state should be flushed."""
 
 FLUSH_AGE_S: Final = 30.0
@@ -27,7 +27,7 @@ FLUSH_BYTES: Final = 16 * 1024 * 1024
 
 
 class Persister(Service):
-    """Flushes the engine by bytes and by age, on a thread of its own.
+    """Flushes the engine by slots, by bytes and by age, on a thread of its own.
 
     :ivar durable_through: the state would survive a power cut through this slot.
     :ivar flushes: how often the engine was flushed.
@@ -38,27 +38,39 @@ class Persister(Service):
         state: State,
         *,
         durable_through: Slot,
+        snapshot_slots: int,
+        clear: Callable[[], None],
         sync: Callable[[], Deferred[None]],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         persisted: Callable[[Slot], None],
         failed: Callable[[Failure], None],
+        may_flush: Callable[[int], bool] = lambda _: True,
     ) -> None:
         """Make a persister that does nothing before it is started.
 
         :param durable_through: the slot through which state and journal are durable now.
+        :param snapshot_slots: it flushes when so many slots were applied since.
+        :param clear: deletes what is left of states that were given up. It blocks.
         :param sync: makes durable what the journal holds so far.
         :param persisted: is told how `durable_through` grows.
+        :param may_flush: says whether the disk has room for so many bytes.
         """
         self.durable_through = durable_through
         self.flushes = 0
         self._state = state
+        self._snapshot_slots = snapshot_slots
+        self._clear = clear
         self._sync = sync
         self._reactor = reactor
         self._persisted = persisted
         self._failed = failed
+        self._may_flush = may_flush
         self._pool = ThreadPool(0, 1, name="kvpaxos state")
         self._check: IDelayedCall | None = None
+        self._paused = False
+        self._busy = False
         self._flushing: Deferred[None] = succeed(None)
+        self._clearing: Deferred[None] = succeed(None)
         self._flushed_at = 0.0
         self._flushed_bytes = 0
 
@@ -69,6 +81,7 @@ class Persister(Service):
         self._flushed_at = self._reactor.seconds()
         self._persisted(self.durable_through)
         self._check = self._reactor.callLater(CHECK_S, self._on_check)
+        self.clear()
 
     @override
     def stopService(self) -> Deferred[None]:
@@ -79,24 +92,55 @@ class Persister(Service):
         def stop(_: None) -> None:
             self._pool.stop()
 
-        return self._flushing.addCallback(stop)
+        return self._flushing.addCallback(lambda _: self._clearing).addCallback(stop)
+
+    def clear(self) -> None:
+        """Have what is left of states that were given up deleted, on the thread of the flushes."""
+        self._clearing = deferToThreadPool(self._reactor, self._pool, self._clear)
+        self._clearing.addErrback(self._failed)
+
+    def pause(self) -> Deferred[None]:
+        """Fire once no flush is under way. None begins before `resume`."""
+        self._paused = True
+        quiet: Deferred[None] = Deferred()
+        self._flushing.addCallback(quiet.callback)
+        return quiet
+
+    def resume(self, state: State, durable_through: Slot) -> None:
+        """Go on with ``state``, which is durable through that slot. It may be another one now."""
+        self._paused = False
+        self._state = state
+        self._flushed_bytes = state.written_bytes
+        self._flushed_at = self._reactor.seconds()
+        self.durable_through = durable_through
+        self._persisted(durable_through)
 
     def _on_check(self) -> None:
         self._check = self._reactor.callLater(CHECK_S, self._on_check)
-        if not self._flushing.called or self._state.applied == self.durable_through:
-            return
+        # A flush that failed keeps it busy for ever: nothing is tried again.
+        if not self._paused and not self._busy and self._due():
+            self._flush()
+
+    def _due(self) -> bool:
+        behind = self._state.applied - self.durable_through
+        if not behind:
+            return False
         old = self._reactor.seconds() - self._flushed_at >= FLUSH_AGE_S
         # Not what the engine holds unflushed: it flushes by itself too, and does not tell
         # through which slot.
-        if old or self._state.written_bytes - self._flushed_bytes >= FLUSH_BYTES:
-            self._flush()
+        large = self._state.written_bytes - self._flushed_bytes >= FLUSH_BYTES
+        if not (old or large or behind >= self._snapshot_slots):
+            return False
+        return self._may_flush(self._state.engine.sizes()["unflushed_bytes"])
 
     def _flush(self) -> None:
+        self._busy = True
         # Read before the flush begins: what is applied meanwhile may or may not be in it.
         through = self._state.applied
         self._flushed_bytes = self._state.written_bytes
 
         def flushed(_: None) -> None:
+            self._busy = False
             self.flushes += 1
             self.durable_through = through
             self._flushed_at = self._reactor.seconds()

@@ -10,7 +10,8 @@ from kvpaxos.journal.log import GroupRecovered, Journal
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, NodeId, Slot
 from kvpaxos.paxos.formation import Formation
-from kvpaxos.paxos.replica import Memory
+from kvpaxos.paxos.memory import Memory
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 
 GROUP: Final = 0
 """The only group of replicas so far: the one that holds all keys."""
@@ -21,22 +22,28 @@ REPLAY_BYTES_MAX: Final = 4 * 1024 * 1024
 _NOTHING: Final = GroupRecovered(ZERO_BALLOT, {}, NO_SLOT, FIRST_SLOT)
 
 
-def replay(journal: Journal, state: State) -> int:
+def replay(journal: Journal, state: State, *, alone: bool) -> int:
     """Execute what the journal knows to be decided and ``state`` does not hold yet.
 
-    It blocks. The state is durable up to some earlier slot only; the journal has the rest.
+    It blocks. The state is durable up to some earlier slot only; the journal has the rest. If
+    it has not, the state was lost, and nothing is executed: another member's is needed.
+
+    :param alone: there is no other member.
 
     :returns: how many slots were executed.
     :raises StartError: state and journal do not belong together.
     """
     recovered = journal.recovered.groups.get(GROUP, _NOTHING)
-    if journal.recovered.forming is None and state.applied != NO_SLOT:
+    unknown = journal.recovered.forming is None and not recovered.decided_through
+    if unknown and state.applied != NO_SLOT:
         raise StartError(
             f"the state holds {state.applied} slots, but the journal beside it is empty: it was"
             " lost or swapped. Bring the journal back, or remove both to begin as an empty node."
         )
     first = Slot(state.applied + 1)
-    if first < recovered.kept_from and recovered.decided_through >= first:
+    if is_behind(journal, state):
+        if not alone:
+            return 0
         raise StartError(
             f"the state ends at slot {state.applied}, and the journal begins at"
             f" {recovered.kept_from}: the state was lost or is an old copy. Bring the newer one"
@@ -60,18 +67,45 @@ def replay(journal: Journal, state: State) -> int:
     return state.applied - first + 1
 
 
-def remember(journal: Journal, life: int) -> Memory:
+def is_behind(journal: Journal, state: State) -> bool:
+    """Whether the state lacks slots that the journal keeps no more: it was lost, or is old."""
+    recovered = journal.recovered.groups.get(GROUP, _NOTHING)
+    first = Slot(state.applied + 1)
+    return first < recovered.kept_from and recovered.decided_through >= first
+
+
+def remember(journal: Journal, state: State, boot: int, incarnation: int) -> Memory:
     """Return what the replica must know of its earlier lives, for the one that begins.
 
     It is what the journal says, though the state may be ahead of it: a power cut can take
     watermarks that were never synced. What they covered is decided once more, and the same.
     """
     known = journal.recovered.groups.get(GROUP, _NOTHING)
-    return Memory(life, known.promised, known.votes, known.decided_through, known.kept_from)
+    decided_through, kept_from = known.decided_through, known.kept_from
+    if is_behind(journal, state):
+        # It must fetch what it lacks; and of the slots between it can show neither votes nor
+        # decisions, and no candidate may take them for empty.
+        decided_through, kept_from = state.applied, Slot(decided_through + 1)
+    return Memory(
+        incarnation << 32 | boot,
+        known.promised,
+        known.votes,
+        decided_through,
+        kept_from,
+        known.incarnations,
+        incarnation,
+        may_vote=incarnation in {FIRST_INCARNATION, known.rejoined},
+    )
 
 
 def formation_of(
-    journal: Journal, node: str, members: Sequence[str], fresh_cluster: str
+    journal: Journal,
+    node: str,
+    members: Sequence[str],
+    fresh_cluster: str,
+    *,
+    may_form: bool = True,
+    may_rejoin: bool = False,
 ) -> Formation:
     """Return how far the journal says that ``node`` has come into a cluster of ``members``.
 
@@ -83,6 +117,8 @@ def formation_of(
         forming=journal.recovered.forming,
         formed=journal.recovered.formed,
         fresh_cluster=fresh_cluster,
+        may_form=may_form,
+        may_rejoin=may_rejoin,
     )
 
 
@@ -93,3 +129,13 @@ def durable_through(journal: Journal, state: State) -> Slot:
     """
     recovered = journal.recovered.groups.get(GROUP, _NOTHING)
     return min(recovered.decided_through, state.applied)
+
+
+def origin_of(journal: Journal, state: State) -> str:
+    """Return with which state the node begins, in words for its peers; nothing if it is empty.
+
+    Members of a formed cluster have compared it.
+    """
+    if journal.recovered.formed is not None or state.applied == NO_SLOT:
+        return ""
+    return f"the state after slot {state.applied} with the digest {state.machine.digest:032x}"

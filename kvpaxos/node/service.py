@@ -16,17 +16,21 @@ import gc
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import SystemRandom
 from typing import Final
 
 from twisted.logger import Logger
 
-from kvpaxos.config.cluster import NodeConfig
+from kvpaxos.config.cluster import ClusterConfig, NodeConfig
+from kvpaxos.engine.shelf import MemoryShelf, RocksShelf, Shelf
 from kvpaxos.errors import DiskError, StartError
 from kvpaxos.journal.log import Journal
+from kvpaxos.journal.memory import MemoryFiles
+from kvpaxos.journal.reserve import release
 from kvpaxos.node.node import Node
 from kvpaxos.node.options import Options
 from kvpaxos.node.recovery import formation_of
@@ -36,6 +40,9 @@ __all__ = ["Options", "makeService"]
 OPEN_FILES: Final = 4096
 """Enough for all connections and all files at once. Otherwise many clients could keep the disk
 from opening a file of its own, and so stop the node."""
+
+VOLATILE_SEGMENT_BYTES: Final = 4 * 1024 * 1024
+"""The most that a segment of a journal in memory takes: it is forgotten in small pieces."""
 
 _log = Logger()
 
@@ -47,6 +54,8 @@ def makeService(
     shutdown: Callable[[], None] | None = None,
 ) -> Node:
     """Return the node that ``options`` describe. It holds its journal from now on.
+
+    A volatile one has its journal and its state in memory, and makes no directory.
 
     :param fatal: told in one sentence why the node had to stop by itself. Without it, the
         reactor is stopped and the process ends with status 1.
@@ -63,25 +72,38 @@ def makeService(
         # wall clock: set back, it would hold up every heartbeat, deadline and election.
         reactor.seconds = time.monotonic  # type: ignore[method-assign]
         _allow_open_files()
-        # The code that is loaded by now stays. To look through it again and again for garbage
-        # would stop the node for some 30 ms each time.
-        gc.freeze()
-    config = options.node_config()
+        # To read the journal makes millions of objects and no garbage in cycles: looking for
+        # it would take a quarter of the time.
+        gc.disable()
+        reactor.callWhenRunning(_collect_garbage)
+    cluster, config = options.cluster_config(), options.node_config()
     try:
-        journal = _open_journal(config, options.cluster_config().members)
+        journal = _open_journal(cluster, config)
     except (DiskError, StartError) as error:
         options.refuse(error)
 
     return Node(
-        options.cluster_config(),
+        cluster,
         config,
         journal,
+        _shelf(cluster, config),
+        may_rejoin=options.may_rejoin(),
         reactor=reactor,
         random=SystemRandom(),
         refuse=options.refuse,
         fatal=fatal or _end_process(),
         shutdown=shutdown or _stop_reactor,
     )
+
+
+def _collect_garbage() -> None:
+    """Look for garbage from now on, but not among what is there by now.
+
+    That stays: the code above all. To look through it again and again would stop the node for
+    some 30 ms each time.
+    """
+    gc.freeze()
+    gc.enable()
 
 
 def _allow_open_files() -> None:
@@ -92,18 +114,31 @@ def _allow_open_files() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
 
 
-def _open_journal(config: NodeConfig, members: Sequence[str]) -> Journal:
+def _open_journal(cluster: ClusterConfig, config: NodeConfig) -> Journal:
     """Return the journal of a node, if it is that of this node in this cluster."""
     path = Path(config.data) / "journal"
+    segment_bytes = cluster.storage.segment_bytes
+    if cluster.options.volatile:
+        segment_bytes = min(segment_bytes, VOLATILE_SEGMENT_BYTES)
+        return Journal.open(path, segment_bytes=segment_bytes, files=MemoryFiles())
+
     with ExitStack() as opened:
-        journal = Journal.open(path)
+        room = partial(release, path.parent)
+        journal = Journal.open(path, segment_bytes=segment_bytes, make_room=room)
         opened.callback(journal.close)
         try:
-            formation_of(journal, config.node, members, "")
+            formation_of(journal, config.node, cluster.members, "")
         except StartError as error:
             raise StartError(f"{path}: {error}") from None
         opened.pop_all()
     return journal
+
+
+def _shelf(cluster: ClusterConfig, config: NodeConfig) -> Shelf:
+    """Return the place of a node's state."""
+    if cluster.options.volatile:
+        return MemoryShelf()
+    return RocksShelf(Path(config.data), memory_bytes=cluster.storage.memory_bytes)
 
 
 def _stop_reactor() -> None:

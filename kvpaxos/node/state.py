@@ -28,15 +28,25 @@ class State:
     """
 
     def __init__(self, engine: Engine, group: int, *, value_bytes_max: int) -> None:
-        self.machine = Machine(engine, group, value_bytes_max=value_bytes_max)
-        self.engine = engine
         self.written_bytes = 0
+        self._group = group
+        self._value_bytes_max = value_bytes_max
         self._key = applied_key(group)
+        self.install(engine)
+
+    def install(self, engine: Engine) -> None:
+        """Go on with what ``engine`` holds."""
+        self.engine = engine
+        self.machine = Machine(engine, self._group, value_bytes_max=self._value_bytes_max)
         self.applied = self._load()
 
     def apply(self, submission: Command) -> Result | Refusal:
         """Execute one command."""
         return self.machine.apply(submission)
+
+    def answer(self, node: str, life: int, sequence: int) -> Result | None:
+        """Return what came of a command that was executed and is not settled."""
+        return self.machine.answer(node, life, sequence)
 
     def commit(self, slot: Slot) -> None:
         """Write, in one batch, what was executed since the last call and that it was ``slot``.

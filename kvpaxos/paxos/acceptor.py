@@ -16,6 +16,7 @@ from kvpaxos.paxos.messages import (
     Confirm,
     Confirmed,
     Envelope,
+    Incarnations,
     Nack,
     Prepare,
     Promise,
@@ -43,6 +44,7 @@ class Acceptor:
 
     :ivar promised: the highest ballot promised, or voted in: a vote is a promise too.
     :ivar votes: the last vote in each slot.
+    :ivar incarnations: what its replies show. See `kvpaxos.paxos.rejoin`.
     """
 
     def __init__(
@@ -55,6 +57,7 @@ class Acceptor:
     ) -> None:
         self.votes: dict[Slot, Vote] = dict(votes or {})
         self.promised = max([promised, *(vote.ballot for vote in self.votes.values())])
+        self.incarnations: Incarnations = ()
         self._ahead_slots_max = ahead_slots_max
         self._message_bytes_max = message_bytes_max
 
@@ -75,7 +78,15 @@ class Acceptor:
         return effects + _replies(
             sender,
             (
-                Promise(prepare.ballot, piece, decided_through, kept_from, part, len(pieces))
+                Promise(
+                    prepare.ballot,
+                    piece,
+                    decided_through,
+                    kept_from,
+                    part,
+                    len(pieces),
+                    self.incarnations,
+                )
                 for part, piece in enumerate(pieces)
             ),
         )
@@ -97,7 +108,7 @@ class Acceptor:
         # place of the one by which our journal shows what was decided.
         vote = Vote(slot, ballot, accept.batch)
         effects = self._promise(ballot) if decided else self._vote(vote)
-        return effects + _replies(sender, (Accepted(ballot, slot),))
+        return effects + _replies(sender, (Accepted(ballot, slot, self.incarnations),))
 
     def confirm(self, sender: NodeId, confirm: Confirm) -> Effects:
         """Say whether a ballot above the one asked about has been promised."""
@@ -105,6 +116,10 @@ class Acceptor:
             return self._refuse(sender, confirm.ballot)
         # It speaks of now, and promises nothing for later: so it need not wait for the disk.
         return Effects(sends=(Envelope(sender, Confirmed(confirm.ballot, confirm.round)),))
+
+    def readmit(self, promised: Ballot) -> Effects:
+        """Begin to vote with what others have promised: nothing lower was meant to come back."""
+        return self._promise(promised) if promised > self.promised else NOTHING
 
     def forget(self, slots: Iterable[Slot]) -> None:
         """Drop the votes in ``slots``, which are decided."""

@@ -43,7 +43,15 @@ from kvpaxos.paxos.messages import (
 from kvpaxos.paxos.peers import Peers
 from kvpaxos.paxos.proposer import Following, Preparing, Proposal
 from kvpaxos.paxos.quorum import Quorum
-from kvpaxos.paxos.records import DecidedThrough, Learned, Promised, ReplicaRecord
+from kvpaxos.paxos.records import (
+    DecidedThrough,
+    Installed,
+    Learned,
+    Promised,
+    Rejoined,
+    Renewed,
+    ReplicaRecord,
+)
 
 BACKOFF_MAX_S: Final = 1.0
 """Whoever was overtaken waits no longer than this before it tries again."""
@@ -377,6 +385,8 @@ class Agreements:
                 case DecidedThrough(slot):
                     self.decisions.forget(slot)
                     self.decisions.notice(slot)
+                case Installed() | Renewed() | Rejoined():
+                    pass  # Only a log has a state to install, and members that come back.
         acceptor = Acceptor(promised, votes, ahead_slots_max=ANY_SLOT)
         acceptor.forget([slot for slot in votes if slot <= self.decisions.forgotten_through])
         return acceptor

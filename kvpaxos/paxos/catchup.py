@@ -1,9 +1,12 @@
-"""Catching up: asking peers for decided slots that were missed, and handing them out."""
+"""Catching up: asking peers for decided slots that were missed, and handing them out.
+
+What nobody keeps any more cannot be asked for: then the state that came of it is fetched.
+"""
 
 from __future__ import annotations
 
 from kvpaxos.paxos.ballot import NodeId, Slot
-from kvpaxos.paxos.effects import NOTHING, Effects, Lookup
+from kvpaxos.paxos.effects import NOTHING, Effects, Fetch, Lookup
 from kvpaxos.paxos.learner import Learner
 from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.messages import CatchUp, Decided, Envelope
@@ -11,7 +14,7 @@ from kvpaxos.paxos.peers import LONG_AGO, Peers
 
 
 class CatchUps:
-    """Fills the learner's holes from any peer that still keeps what is missing."""
+    """Fills the learner's holes from any peer that still keeps what is missing, or its state."""
 
     def __init__(self, learner: Learner, peers: Peers, limits: Limits, timing: Timing) -> None:
         self._learner = learner
@@ -37,13 +40,16 @@ class CatchUps:
             return NOTHING
         first = self._learner.first_hole
         teachers = self._peers.teachers(first, now)
-        if not teachers:
+        donors = teachers or self._peers.donors(first, now)
+        if not donors:
             return NOTHING
-        # Another one each time: a teacher that does not answer must not be the only one.
-        teacher = teachers[self._turn % len(teachers)]
+        # Another one each time: one that does not answer must not be the only one.
+        chosen = donors[self._turn % len(donors)]
         self._turn += 1
         self._asked_at = now
-        return _send(teacher, CatchUp(first, self._learner.hole_through()))
+        if not teachers:
+            return Effects(fetch=Fetch(chosen, first))
+        return _send(chosen, CatchUp(first, self._learner.hole_through()))
 
     def teach(self, pupil: NodeId, question: CatchUp) -> Effects:
         """Hand out decided slots from memory, or have them looked up in the journal."""

@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeAlias
 
 from kvpaxos.paxos.ballot import NO_SLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Batch, Envelope, Message
-from kvpaxos.paxos.records import ReplicaRecord
+from kvpaxos.paxos.records import Installed, ReplicaRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,9 +70,13 @@ class Persisted:
     """Through slot ``through`` this node needs nobody, not even after a power cut.
 
     Its state is durable that far, and its journal shows that far what is decided.
+
+    :ivar surplus_through: the journal has grown beyond its bound: the slots through this one, all
+        of them at or below ``through``, are to be forgotten, whoever may still lack them.
     """
 
     through: Slot
+    surplus_through: Slot = NO_SLOT
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +111,18 @@ class Leaving:
 
 
 Event: TypeAlias = (
-    Received | Proposed | ReadWanted | Applied | Persisted | Dialed | Lost | Ticked | Leaving
+    Received
+    | Proposed
+    | ReadWanted
+    | Applied
+    | Persisted
+    | Installed
+    | Dialed
+    | Lost
+    | Ticked
+    | Leaving
 )
+"""`Installed`: a state that came from elsewhere has taken the place of this node's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,6 +171,17 @@ class Lookup:
 
 
 @dataclass(frozen=True, slots=True)
+class Fetch:
+    """Nobody keeps slot ``needed`` any more, which is decided: get the whole state of ``donor``.
+
+    It is repeated until an `Installed` brings that slot, and names another one now and then.
+    """
+
+    donor: NodeId
+    needed: Slot
+
+
+@dataclass(frozen=True, slots=True)
 class Effects:
     """What the caller of `Replica.step` must now do, in this order.
 
@@ -168,8 +193,8 @@ class Effects:
     5. ``replies`` leave once this node would remember ``records``, and all earlier ones,
        after a power cut: each of them promises something that it must not forget.
        A `DecidedThrough` or `Learned` is no promise and need not be waited for.
-    6. ``lookups`` are served, and the journal through ``forget_through`` may be dropped,
-       whenever it suits.
+    6. ``lookups`` are served, the journal through ``forget_through`` may be dropped, and
+       a ``fetch`` begins unless one is under way, whenever it suits.
 
     A message to oneself is an ordinary envelope.
     """
@@ -183,6 +208,7 @@ class Effects:
     replies: tuple[Envelope, ...] = ()
     lookups: tuple[Lookup, ...] = ()
     forget_through: Slot = NO_SLOT
+    fetch: Fetch | None = None
 
     def __add__(self, later: Effects) -> Effects:
         if self is NOTHING:
@@ -199,6 +225,7 @@ class Effects:
             self.replies + later.replies,
             self.lookups + later.lookups,
             max(self.forget_through, later.forget_through),
+            later.fetch or self.fetch,
         )
 
 

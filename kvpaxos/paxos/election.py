@@ -48,6 +48,7 @@ class Election:
     :ivar role: what this node is doing.
     :ivar durable_through: its state would survive a power cut through this slot.
     :ivar leaving: it is about to be stopped, and must not come to lead.
+    :ivar probation: it has lost its disk, and must not come to lead before it may vote.
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class Election:
     ) -> None:
         self.durable_through = NO_SLOT
         self.leaving = False
+        self.probation = False
         self._acceptor = acceptor
         self._learner = learner
         self._peers = peers
@@ -260,7 +262,8 @@ class Election:
                 pass
 
     def _able(self, now: float) -> bool:
-        return not (self._stuck or self.leaving) and self._peers.connected(now)
+        unfit = self._stuck or self.leaving or self.probation
+        return not unfit and self._peers.connected(now)
 
     def _hears_leader(self, role: Following, now: float) -> bool:
         silent = role.heard_at <= now - self._peers.patience_s

@@ -10,7 +10,9 @@ F3. Only a formed node takes part in Paxos.
 So a node that is formed proves that the journals of all members had held its id. One that
 then shows an empty journal, or another id, has lost its disk and with it perhaps its votes:
 it must not go on, since it might contradict what it has said. One that is still forming that
-id has never voted, and may.
+id has never voted, and may. One with an empty journal may also come back with a new incarnation,
+if it is allowed to: see `kvpaxos.paxos.rejoin`. It takes a greater one than so many others know of
+that none which has ever voted can be among those that they do not know.
 
 Nodes tell each other where they stand with every greeting, on every change, and as a reminder;
 a message that is lost or repeated does no harm.
@@ -24,10 +26,10 @@ from typing import Final, TypeAlias
 
 from kvpaxos.errors import StartError
 from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.messages import Incarnations
+from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Formed, Forming
-
-FIRST_INCARNATION: Final = 1
-"""The incarnation of every member at formation. It rises when a member gets a new disk."""
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION, Disks
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +57,10 @@ class Form:
 
 @dataclass(frozen=True, slots=True)
 class Stands:
-    """A node says where it stands now, durably."""
+    """A node says where it stands now, durably, and which disks it knows of, its own included."""
 
     standing: Standing
+    incarnations: Incarnations = ()
 
 
 FormationMessage: TypeAlias = Form | Stands
@@ -87,6 +90,7 @@ class Formation:
 
     :ivar standing: where this node stands, durably: what it may tell others.
     :ivar incarnation: which disk of this node this is; 0 before it agreed to any cluster.
+    :ivar disks: which disks this node knows of; None before it takes part in Paxos.
     """
 
     def __init__(
@@ -97,22 +101,31 @@ class Formation:
         forming: Forming | None,
         formed: Formed | None,
         fresh_cluster: str,
+        may_form: bool = True,
+        may_rejoin: bool = False,
     ) -> None:
         """Take up where the journal ends.
 
         :param forming: the last such record in the journal; ``formed`` likewise.
         :param fresh_cluster: the id of the new cluster, should this node have to make one:
             32 random hexadecimal digits.
+        :param may_form: an empty journal may be that of a first start.
+        :param may_rejoin: it may be that of a new disk, for a cluster that is formed.
         :raises StartError: if the journal is another node's, or another set of members'.
         """
         self.node = node
         self.members = tuple(sorted(members))
         self.incarnation = 0
         self.standing = EMPTY
+        self.disks: Disks | None = None
+        self._may_form = may_form
+        self._may_rejoin = may_rejoin
         self._fresh_cluster = fresh_cluster
         self._coordinator = self.members[0]
+        self._quorum = Quorum(frozenset(self.members))
         self._others = tuple(member for member in self.members if member != node)
         self._heard: dict[NodeId, Standing] = {}
+        self._told: dict[NodeId, int] = {}
         self._pending: Forming | Formed | None = None
         if forming is not None:
             self._check(forming)
@@ -124,11 +137,33 @@ class Formation:
         """Start. A cluster of one node needs nobody else in order to form."""
         return self._advance()
 
-    def heard(self, peer: NodeId, standing: Standing) -> FormationEffects:
+    @property
+    def incarnations(self) -> Incarnations:
+        """Which disks this node knows of, its own included, but for first ones."""
+        if self.disks is not None:
+            return self.disks.shown
+        return ((self.node, self.incarnation),) if self.incarnation > FIRST_INCARNATION else ()
+
+    @property
+    def awaited(self) -> tuple[NodeId, ...]:
+        """Whom this node, which comes back, must hear of before it takes a new incarnation.
+
+        One more of them is enough, or some more. Empty if it does not come back, or waits for
+        nobody.
+        """
+        formed = [peer for peer, standing in self._heard.items() if standing.formed]
+        if self.standing != EMPTY or not formed or self._quorum.meets(self.node, formed):
+            return ()
+        return tuple(peer for peer in self._others if peer not in formed)
+
+    def heard(
+        self, peer: NodeId, standing: Standing, incarnations: Incarnations = ()
+    ) -> FormationEffects:
         """Take what ``peer``, a member with the same list of members, says of itself."""
         self._heard[peer] = standing
+        self._told[peer] = dict(incarnations).get(self.node, FIRST_INCARNATION)
         if self.standing.formed and not standing.formed:
-            return FormationEffects(sends=((peer, Stands(self.standing)),))
+            return FormationEffects(sends=((peer, self._news()),))
         return self._advance()
 
     def asked(self, peer: NodeId, form: Form) -> FormationEffects:
@@ -136,8 +171,8 @@ class Formation:
         if peer != self._coordinator or form.members != self.members:
             return NOTHING
         if self.standing.formed or self.standing.cluster == form.cluster:
-            return FormationEffects(sends=((peer, Stands(self.standing)),))
-        if self._pending is not None:
+            return FormationEffects(sends=((peer, self._news()),))
+        if self._pending is not None or not self._may_form:
             # It will be reminded, and asks again.
             return NOTHING
         return self._write(self._forming(form.cluster))
@@ -154,7 +189,7 @@ class Formation:
                 raise AssertionError("no record was asked for")
         self._pending = None
         effects = self._advance()
-        news = tuple((peer, Stands(self.standing)) for peer in self._others)
+        news = tuple((peer, self._news()) for peer in self._others)
         return FormationEffects(effects.record, news + effects.sends, effects.fatal)
 
     def remind(self) -> FormationEffects:
@@ -162,7 +197,7 @@ class Formation:
         if self.standing.formed:
             return NOTHING
         effects = self._advance()
-        news = tuple((peer, Stands(self.standing)) for peer in self._others)
+        news = tuple((peer, self._news()) for peer in self._others)
         return FormationEffects(effects.record, news + effects.sends, effects.fatal)
 
     def _advance(self) -> FormationEffects:
@@ -175,7 +210,8 @@ class Formation:
         if self.node != self._coordinator or len(self._heard) < len(self._others):
             return NOTHING
         if self.standing == EMPTY:
-            return self._write(self._forming(self._fresh_cluster))
+            fresh = self._fresh_cluster
+            return self._write(self._forming(fresh)) if self._may_form else NOTHING
         cluster = self.standing.cluster
         missing = [peer for peer in self._others if self._heard[peer].cluster != cluster]
         if not missing:
@@ -188,6 +224,8 @@ class Formation:
         """Follow ``peer`` into the cluster that is formed, if this node had agreed to it."""
         if self.standing.cluster == cluster:
             return self._write(Formed(cluster))
+        if self.standing == EMPTY and self._may_rejoin:
+            return self._rejoin(cluster)
         if self.standing == EMPTY:
             state = "this node's disk is empty: it was lost or swapped"
         else:
@@ -197,12 +235,21 @@ class Formation:
             )
         return FormationEffects(
             fatal=f"the cluster {cluster} is already formed, says {peer}, but {state};"
-            f" bring back the disk with which {self.node} agreed to that cluster."
-            " With any other it could contradict its own votes"
+            f" bring back the disk with which {self.node} agreed to that cluster. If it is lost"
+            " for good, start the node with an empty directory and --rejoin"
         )
 
-    def _forming(self, cluster: str) -> Forming:
-        return Forming(cluster, self.node, self.members, FIRST_INCARNATION)
+    def _rejoin(self, cluster: str) -> FormationEffects:
+        """Take a new incarnation, once those are heard who know of every one that has voted."""
+        if self.awaited:
+            return NOTHING
+        return self._write(self._forming(cluster, max(self._told.values()) + 1))
+
+    def _forming(self, cluster: str, incarnation: int = FIRST_INCARNATION) -> Forming:
+        return Forming(cluster, self.node, self.members, incarnation)
+
+    def _news(self) -> Stands:
+        return Stands(self.standing, self.incarnations)
 
     def _write(self, record: Forming | Formed) -> FormationEffects:
         assert self._pending is None, f"{record} while {self._pending} is on its way"

@@ -12,7 +12,7 @@ from kvpaxos.paxos.acceptor import size_of
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.messages import Batch, Vote
-from kvpaxos.paxos.records import DecidedThrough, Learned
+from kvpaxos.paxos.records import DecidedThrough, Installed, Learned
 
 
 class Learner:
@@ -126,6 +126,18 @@ class Learner:
         self.kept_from = max(self.kept_from, Slot(through + 1))
         while self._recent and (oldest := next(iter(self._recent))) <= through:
             self._recent_bytes -= size_of(self._recent.pop(oldest))
+
+    def install(self, through: Slot) -> tuple[Installed, ...]:
+        """Skip the slots through ``through``, which a state from elsewhere has executed."""
+        if through <= self.decided_through:
+            return ()
+        self.decided_through = through
+        self.expect(through)
+        self._known = {slot: one for slot, one in self._known.items() if slot > through}
+        self._recent.clear()
+        self._recent_bytes = 0
+        self.kept_from = max(self.kept_from, Slot(through + 1))
+        return (Installed(through),)
 
     def _know(self, decision: Decision) -> None:
         slot = decision.slot

@@ -40,6 +40,9 @@ Batch: TypeAlias = tuple[Command, ...]
 NOOP: Final[Batch] = ()
 """The batch that fills a gap."""
 
+Incarnations: TypeAlias = tuple[tuple[NodeId, int], ...]
+"""Which disk of theirs nodes are on, in the order of their names, but for those on their first."""
+
 
 @dataclass(frozen=True, slots=True)
 class Vote:
@@ -160,6 +163,25 @@ class Chosen:
     sent_at: float
 
 
+@dataclass(frozen=True, slots=True)
+class Rejoin:
+    """A node that lost its disk, and is on its ``incarnation``-th now, asks what it must learn."""
+
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class AskState:
+    """Asks for the next piece of a node's whole state. Nothing that a replica has to do with.
+
+    :ivar offer: what a `StatePiece` has said; 0 to begin.
+    :ivar after: the last place of the engine that has come; empty to begin.
+    """
+
+    offer: int
+    after: bytes
+
+
 Request: TypeAlias = (
     Prepare
     | Accept
@@ -171,6 +193,8 @@ Request: TypeAlias = (
     | Confirm
     | TakeOver
     | Chosen
+    | Rejoin
+    | AskState
 )
 
 
@@ -182,6 +206,8 @@ class Promise:
     """Phase 1b: promised; here are the votes cast in the undecided slots asked for.
 
     Large ones come in ``parts`` numbered from 0 by ``part``: all are needed.
+
+    :ivar incarnations: which disks its sender knows of, its own among them.
     """
 
     ballot: Ballot
@@ -190,14 +216,16 @@ class Promise:
     kept_from: Slot
     part: int = 0
     parts: int = 1
+    incarnations: Incarnations = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """Phase 2b: voted."""
+    """Phase 2b: voted. ``incarnations`` as in `Promise`."""
 
     ballot: Ballot
     slot: Slot
+    incarnations: Incarnations = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,7 +269,55 @@ class Confirmed:
     round: int
 
 
-Reply: TypeAlias = Promise | Accepted | Nack | Pong | Decided | ReadSlot | Confirmed
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Answers `Rejoin`: from here on the sender counts nothing from an earlier incarnation.
+
+    :ivar promised: the highest ballot that it has promised.
+    :ivar voted_through: the highest slot that it has voted in, or knows to be decided.
+    """
+
+    incarnation: int
+    promised: Ballot
+    voted_through: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class StatePiece:
+    """Answers `AskState` with records of an engine. None are left if there are none.
+
+    :ivar offer: which moment of the sender's state it is from; more of it can be asked for.
+    :ivar after: what was asked.
+    :ivar slot: the state is as it was after this slot.
+    :ivar digest: that of the whole state, 16 bytes.
+    """
+
+    offer: int
+    after: bytes
+    slot: Slot
+    digest: bytes
+    records: tuple[tuple[bytes, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class NoState:
+    """Answers `AskState`: there is no such ``offer`` any more. Begin again."""
+
+    offer: int
+
+
+Reply: TypeAlias = (
+    Promise
+    | Accepted
+    | Nack
+    | Pong
+    | Decided
+    | ReadSlot
+    | Confirmed
+    | Report
+    | StatePiece
+    | NoState
+)
 
 Message: TypeAlias = Request | Reply
 

@@ -53,6 +53,11 @@ class Outbox:
         return bool(self._sent)
 
     @property
+    def sent(self) -> Iterator[int]:
+        """The numbers of all commands that are on their way."""
+        return iter(self._sent)
+
+    @property
     def can_send(self) -> bool:
         """Whether a wish waits that may be sent."""
         return bool(self._waiting) and len(self._sent) < self._limits.unsettled_max

@@ -131,6 +131,11 @@ class Peers:
             peer.heard_at = min(now, peer.heard_at + lag_s)
             peer.reached_at = min(now, peer.reached_at + lag_s)
 
+    def renew(self, node: NodeId) -> None:
+        """Know nothing of ``node`` any more, which has a new disk: what it said was of the old."""
+        if node in self.known:
+            self.known[node] = Peer()
+
     def lose(self, node: NodeId) -> None:
         """Count ``node`` as unreachable until it answers again."""
         if node in self.known:
@@ -191,6 +196,17 @@ class Peers:
             for node, peer in self.known.items()
             if peer.health is not None
             and peer.health.kept_from <= slot <= peer.health.decided_through
+            and self.reaches(node, now)
+        ]
+        return [node for _, node in sorted(able)]
+
+    def donors(self, slot: Slot, now: float) -> list[NodeId]:
+        """Return whose state has executed ``slot``, those with most to give first."""
+        able = [
+            (-peer.health.decided_through, node)
+            for node, peer in self.known.items()
+            if peer.health is not None
+            and slot <= peer.health.decided_through
             and self.reaches(node, now)
         ]
         return [node for _, node in sorted(able)]

@@ -57,6 +57,10 @@ class Preparing:
             parts.clear()
         parts[promise.part] = promise
 
+    def discard(self, node: NodeId) -> None:
+        """Count nothing from ``node`` that it has promised so far."""
+        self.promises.pop(node, None)
+
     def whole(self) -> set[NodeId]:
         """Return who has promised, every part included."""
         return {
@@ -211,6 +215,11 @@ class Leading:
             return None
         del self.open[slot]
         return proposal.batch
+
+    def discard(self, node: NodeId) -> None:
+        """Count no vote of ``node`` that it has cast so far."""
+        for proposal in self.open.values():
+            proposal.voters.discard(node)
 
     def settle(self, decision: Decision) -> bool:
         """Close a slot that is decided, and say whether that is by this leader's own doing.

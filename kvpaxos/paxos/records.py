@@ -35,7 +35,34 @@ class Learned:
     batch: Batch
 
 
-ReplicaRecord: TypeAlias = Promised | Vote | DecidedThrough | Learned
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The state is one that came from elsewhere, as it was after ``slot``.
+
+    All slots through that one are decided, and what was decided in them is not in this journal.
+    """
+
+    slot: Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Renewed:
+    """``node`` has a new disk, its ``incarnation``-th: what it said on an earlier one is void."""
+
+    node: NodeId
+    incarnation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Rejoined:
+    """This node, whose ``incarnation``-th disk was empty, has learnt enough to vote again."""
+
+    incarnation: int
+
+
+ReplicaRecord: TypeAlias = (
+    Promised | Vote | DecidedThrough | Learned | Installed | Renewed | Rejoined
+)
 """What the consensus core writes down."""
 
 

@@ -8,13 +8,11 @@ one place, whatever it was.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
 from random import Random
 from typing import assert_never
 
 from kvpaxos.paxos.acceptor import Acceptor
-from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
+from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.catchup import CatchUps
 from kvpaxos.paxos.effects import (
     NOTHING,
@@ -35,10 +33,12 @@ from kvpaxos.paxos.forwarding import Forwarding
 from kvpaxos.paxos.leadership import Leadership
 from kvpaxos.paxos.learner import Learner
 from kvpaxos.paxos.limits import Limits, Timing
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
     Accepted,
     AskReadSlot,
+    AskState,
     CatchUp,
     Chosen,
     Confirm,
@@ -47,16 +47,20 @@ from kvpaxos.paxos.messages import (
     Envelope,
     Forward,
     Health,
+    Incarnations,
     Message,
     Nack,
+    NoState,
     Ping,
     Pong,
     Prepare,
     Promise,
     ReadSlot,
+    Rejoin,
     Reply,
+    Report,
+    StatePiece,
     TakeOver,
-    Vote,
     Watermark,
 )
 from kvpaxos.paxos.outbox import Outbox
@@ -64,24 +68,8 @@ from kvpaxos.paxos.peers import Peers
 from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.reads import Reads
-
-
-@dataclass(frozen=True, slots=True)
-class Memory:
-    """What a replica remembers of its earlier lives.
-
-    :ivar life: which life begins: greater than every earlier one of this node.
-    :ivar votes: those in slots above ``decided_through``.
-    :ivar decided_through: what the journal shows to be decided. The state may hold more: a
-        crash can take watermarks, which are not synced; those slots are decided once more.
-    :ivar kept_from: the slots from here through ``decided_through`` are all in the journal.
-    """
-
-    life: int = 1
-    promised: Ballot = ZERO_BALLOT
-    votes: Mapping[Slot, Vote] = field(default_factory=dict)
-    decided_through: Slot = NO_SLOT
-    kept_from: Slot = FIRST_SLOT
+from kvpaxos.paxos.records import Installed
+from kvpaxos.paxos.rejoin import Disks, Probation
 
 
 class Replica:
@@ -118,6 +106,13 @@ class Replica:
         self.election = Election(
             acceptor, learner, peers, random=random, limits=limits, timing=timing, now=now
         )
+        self.disks = Disks({**memory.incarnations, node: memory.incarnation})
+        acceptor.incarnations = self.disks.shown
+        self.probation: Probation | None = None
+        if not memory.may_vote:
+            self.probation = Probation(node, memory.incarnation, quorum)
+            self.election.probation = True
+        self._surplus_through = NO_SLOT
         outbox, reads = Outbox(node, memory.life, limits), Reads(random.getrandbits(32))
         self.forwarding = Forwarding(outbox, reads, peers, limits)
         self._leadership = Leadership(acceptor, learner, peers, limits)
@@ -140,7 +135,7 @@ class Replica:
         """
         return self._handle(event, now) + self._follow_up(now)
 
-    def _handle(self, event: Event, now: float) -> Effects:
+    def _handle(self, event: Event, now: float) -> Effects:  # noqa: C901, PLR0911  (one arm an event)
         match event:
             case Received(sender, message):
                 return self._receive(sender, message, now)
@@ -150,8 +145,12 @@ class Replica:
                 self.forwarding.reads.want(reads)
             case Applied():
                 return Effects(answers=self.forwarding.applied(event, now))
-            case Persisted(through):
+            case Persisted(through, surplus_through):
+                assert surplus_through <= through
                 self.election.durable_through = max(self.election.durable_through, through)
+                self._surplus_through = max(self._surplus_through, surplus_through)
+            case Installed(through):
+                return self._install(through)
             case Dialed(peer):
                 return self.election.ping([peer], now)
             case Lost(peer):
@@ -168,6 +167,8 @@ class Replica:
     def _receive(self, sender: NodeId, message: Message, now: float) -> Effects:  # noqa: C901, PLR0911, PLR0912  (one arm a message)
         if sender not in self.peers.quorum.members:
             return NOTHING
+        if self.probation is not None:
+            return self._receive_on_probation(self.probation, sender, message, now)
         match message:
             case Prepare():
                 return self.election.prepare(sender, message, now)
@@ -189,19 +190,26 @@ class Replica:
                 return self.acceptor.confirm(sender, message)
             case TakeOver(ballot):
                 return self.election.take_over(ballot, now)
-            case Chosen():
-                pass  # A log is not agreed on slot by slot.
+            case Chosen() | AskState():
+                pass  # A log is not agreed on slot by slot; and states are not its business.
+            case Rejoin(incarnation):
+                return self._readmit(sender, incarnation)
             case _:
                 return self._receive_reply(sender, message, now)
         return NOTHING
 
-    def _receive_reply(self, sender: NodeId, message: Reply, now: float) -> Effects:
+    def _receive_reply(self, sender: NodeId, message: Reply, now: float) -> Effects:  # noqa: C901, PLR0911  (one arm a message)
         match message:
-            case Accepted(ballot, slot):
-                if isinstance(self.role, Leading):
+            case Accepted(ballot, slot, incarnations):
+                effects = self._renew(incarnations)
+                if self.disks.counts(sender, incarnations) and isinstance(self.role, Leading):
                     self._leadership.accepted(self.role, sender, ballot, slot)
+                return effects
             case Promise():
-                self.election.promised(sender, message)
+                effects = self._renew(message.incarnations)
+                if self.disks.counts(sender, message.incarnations):
+                    self.election.promised(sender, message)
+                return effects
             case Nack(ballot, promised):
                 return self.election.refused(ballot, promised, now)
             case Pong(health):
@@ -214,9 +222,67 @@ class Replica:
             case Confirmed(ballot, number):
                 if isinstance(self.role, Leading):
                     return self._leadership.confirmed(self.role, sender, ballot, number)
+            case Report() | StatePiece() | NoState():
+                pass  # It has learnt what it needed.
             case _:
                 assert_never(message)
         return NOTHING
+
+    # Lost disks.
+
+    def _receive_on_probation(
+        self, probation: Probation, sender: NodeId, message: Message, now: float
+    ) -> Effects:
+        """Take a message without promising, voting or confirming anything."""
+        match message:
+            case Report():
+                probation.hear(sender, message)
+            case Accept(ballot, _, _, through) | Watermark(ballot, through):
+                self._hear(ballot, through, now)
+            case Ping(health):
+                self._take_health(sender, health)
+                return self.election.pinged(sender, message, now)
+            case Forward():
+                return self._forwarded(message, now)
+            case CatchUp():
+                return self._catch_ups.teach(sender, message)
+            case Pong() | Decided() | ReadSlot():
+                return self._receive_reply(sender, message, now)
+            case _:
+                pass
+        return NOTHING
+
+    def _readmit(self, sender: NodeId, incarnation: int) -> Effects:
+        """Report to a node that lost its disk, and count nothing from what it said before."""
+        if sender == self.node or incarnation < self.disks.newest(sender):
+            return NOTHING
+        effects = self._renew(((sender, incarnation),))
+        voted_through = max(self.learner.decided_through, *self.acceptor.votes, NO_SLOT)
+        report = Report(incarnation, self.acceptor.promised, Slot(voted_through))
+        return effects + Effects(replies=(Envelope(sender, report),))
+
+    def _renew(self, incarnations: Incarnations) -> Effects:
+        """Take over which disks others are on, and discard what was counted from older ones."""
+        records = self.disks.renew(incarnations)
+        if not records:
+            return NOTHING
+        self.acceptor.incarnations = self.disks.shown
+        for record in records:
+            self.peers.renew(record.node)
+            if not isinstance(self.role, Following):
+                self.role.discard(record.node)
+        return Effects(records=records)
+
+    def _end_probation(self, probation: Probation, now: float) -> Effects:
+        """Ask for what is missing; begin to vote once nothing is."""
+        ended = probation.end(self.learner.decided_through)
+        if ended is None:
+            self.learner.expect(probation.must_learn_through)
+            return probation.ask(now, self.peers.retry_s)
+        promised, record = ended
+        self.probation = None
+        self.election.probation = False
+        return self.acceptor.readmit(promised) + Effects(records=(record,))
 
     # What a message brings.
 
@@ -234,7 +300,10 @@ class Replica:
         learner, slot = self.learner, accept.slot
         self._hear(accept.ballot, accept.decided_through, now)
         effects = self.acceptor.accept(
-            sender, accept, learner.decided_through, decided=learner.knows(slot)
+            sender,
+            accept,
+            learner.decided_through,
+            decided=learner.knows(slot) or slot < learner.kept_from,
         )
         vote = self.acceptor.votes.get(slot)
         if vote is not None:
@@ -265,17 +334,31 @@ class Replica:
         return effects + self._forget()
 
     def _forget(self) -> Effects:
-        """Let go of what every member's state durably holds: nobody will ask for it."""
-        through = self.peers.durable_through(self.election.durable_through)
+        """Let go of what every member's state durably holds: nobody will ask for it.
+
+        Where that would be too much to keep, whoever lags fetches a state instead.
+        """
+        everywhere = self.peers.durable_through(self.election.durable_through)
+        through = max(everywhere, self._surplus_through)
         if through < self.learner.kept_from:
             return NOTHING
         self.learner.forget(through)
         return Effects(forget_through=through)
 
+    def _install(self, through: Slot) -> Effects:
+        """Go on after what a state from elsewhere has executed."""
+        records = self.learner.install(through)
+        if not records:
+            return NOTHING
+        self.acceptor.forget([slot for slot in self.acceptor.votes if slot <= through])
+        return Effects(records=records)
+
     # What an event has made possible.
 
     def _follow_up(self, now: float) -> Effects:
         effects = self._advance(now)
+        if self.probation is not None:
+            effects += self._end_probation(self.probation, now)
         if isinstance(self.role, Preparing):
             effects += self._lead_if_won(self.role, now)
         if isinstance(self.role, Leading):

@@ -16,6 +16,7 @@ from kvpaxos.node.http.store import (
     ReadKind,
     Receipt,
     View,
+    Whole,
     Written,
 )
 from kvpaxos.store.commands import Operation
@@ -104,6 +105,13 @@ class FakeNode:
     def view(self) -> View:
         """Return the state as it is now."""
         return self._state.machine.view()
+
+    def whole(self) -> Whole:
+        """Refuse: a fake cluster ends with its test.
+
+        :raises Forbidden: always.
+        """
+        raise Forbidden("a fake cluster makes no backups")
 
     def status(self) -> Described:
         """Describe the node, with some of what a real one tells."""

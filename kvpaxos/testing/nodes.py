@@ -19,6 +19,7 @@ from zope.interface import implementer
 from kvpaxos.client.client import Client
 from kvpaxos.client.exchange import Body, Treq
 from kvpaxos.config.cluster import ClusterConfig, ClusterOptions, NodeConfig
+from kvpaxos.engine.shelf import RocksShelf
 from kvpaxos.errors import KvPaxosError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.http.store import LinkChange
@@ -170,7 +171,9 @@ class NodeGroup:
             self._config,
             config,
             Journal.open(Path(config.data) / "journal"),
+            RocksShelf(Path(config.data)),
             reactor=self._reactor,
+            may_rejoin=False,
             random=Random(self._random.getrandbits(64)),  # noqa: S311  (chance, and no secret)
             refuse=_refuse,
             fatal=lambda sentence: self.stopped.append(f"{config.node}: {sentence}"),

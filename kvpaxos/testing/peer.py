@@ -20,10 +20,11 @@ from kvpaxos.paxos.agreements import AgreementEvent, Agreements, Begun
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.decisions import Status, value_of
 from kvpaxos.paxos.effects import Effects, Persisted, Received, Ticked
-from kvpaxos.paxos.formation import FIRST_INCARNATION, Formation
+from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Message, Vote
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Formed, Forming, Learned, NodeRecord, ReplicaRecord
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.wire.framing import FRAME_BYTES_MAX
 from kvpaxos.wire.greeting import Holds
 

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from kvpaxos.paxos.ballot import ROUND_MAX, Ballot
+from kvpaxos.paxos.ballot import ROUND_MAX, Ballot, NodeId
 from kvpaxos.paxos.messages import (
     Accept,
     Accepted,
     AskReadSlot,
+    AskState,
     Batch,
     CatchUp,
     Chosen,
@@ -22,13 +23,18 @@ from kvpaxos.paxos.messages import (
     Decided,
     Forward,
     Health,
+    Incarnations,
     Message,
     Nack,
+    NoState,
     Ping,
     Pong,
     Prepare,
     Promise,
     ReadSlot,
+    Rejoin,
+    Report,
+    StatePiece,
     TakeOver,
     Vote,
     Watermark,
@@ -37,9 +43,12 @@ from kvpaxos.paxos.records import (
     DecidedThrough,
     Formed,
     Forming,
+    Installed,
     Learned,
     Promised,
     Record,
+    Rejoined,
+    Renewed,
     Started,
 )
 from kvpaxos.wire.table import (
@@ -50,6 +59,7 @@ from kvpaxos.wire.table import (
     items,
     made,
     nodes,
+    raw,
     text,
     unexpected,
     unpack,
@@ -64,6 +74,7 @@ __all__ = [
     "decode_record",
     "encode",
     "encode_record",
+    "incarnations",
     "text",
     "unpack",
 ]
@@ -145,6 +156,34 @@ def _votes(field: object) -> tuple[Vote, ...]:
     return tuple(map(_vote, items(field)))
 
 
+def incarnations(field: object) -> Incarnations:
+    """Return which disks nodes are on.
+
+    :raises WireError: if ``field`` does not say so.
+    """
+    return tuple(map(_incarnation, items(field)))
+
+
+def _incarnation(field: object) -> tuple[NodeId, int]:
+    match field:
+        case [str(node), incarnation]:
+            return NodeId(node), count(incarnation)
+        case _:
+            raise unexpected("incarnation", field)
+
+
+def _pairs(field: object) -> tuple[tuple[bytes, bytes], ...]:
+    return tuple(map(_pair, items(field)))
+
+
+def _pair(field: object) -> tuple[bytes, bytes]:
+    match field:
+        case [bytes(place), bytes(held)]:
+            return place, held
+        case _:
+            raise unexpected("pair", field)
+
+
 def _health(field: object) -> Health:
     return made(Health, (_ballot, flag, count, count, count), items(field))
 
@@ -160,13 +199,18 @@ MESSAGES: Final = (
     Kind(8, Confirm, (_ballot, count)),
     Kind(9, TakeOver, (_ballot,)),
     Kind(10, Chosen, (_ballot, count, _health, _instant)),
-    Kind(33, Promise, (_ballot, _votes, count, count, count, count)),
-    Kind(34, Accepted, (_ballot, count)),
+    Kind(11, Rejoin, (count,)),
+    Kind(12, AskState, (count, raw)),
+    Kind(33, Promise, (_ballot, _votes, count, count, count, count, incarnations)),
+    Kind(34, Accepted, (_ballot, count, incarnations)),
     Kind(35, Nack, (_ballot, _ballot)),
     Kind(36, Pong, (_health, _instant)),
     Kind(37, Decided, (count, _batches)),
     Kind(38, ReadSlot, (count, _ballot, count)),
     Kind(39, Confirmed, (_ballot, count)),
+    Kind(40, Report, (count, _ballot, count)),
+    Kind(41, StatePiece, (count, raw, count, raw, _pairs)),
+    Kind(42, NoState, (count,)),
 )
 """Requests from 1, replies from 33."""
 
@@ -178,6 +222,9 @@ RECORDS: Final = (
     Kind(5, Forming, (text, text, nodes, count)),
     Kind(6, Formed, (text,)),
     Kind(7, Started, (count,)),
+    Kind(8, Installed, (count,)),
+    Kind(9, Renewed, (text, count)),
+    Kind(10, Rejoined, (count,)),
 )
 """What a journal can hold."""
 

@@ -13,8 +13,8 @@ from typing import Final, TypeAlias
 from kvpaxos.errors import WireError
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import Form, Standing, Stands
-from kvpaxos.paxos.messages import Message
-from kvpaxos.wire.codec import MESSAGES, PARTS
+from kvpaxos.paxos.messages import Incarnations, Message
+from kvpaxos.wire.codec import MESSAGES, PARTS, incarnations
 from kvpaxos.wire.table import Kind, Table, count, flag, items, made, nodes, text
 
 PROTOCOL_VERSION: Final = 1
@@ -41,6 +41,7 @@ class Identity:
     :ivar head: the chain's hash after the last of those, in hexadecimal digits.
     :ivar rules: the settings that replicas must share, such as ``value_bytes_max=1048576``:
         with others they would refuse other commands, and their states would part.
+    :ivar incarnations: which disks it knows of, its own included, but for first ones.
     """
 
     node: NodeId
@@ -53,6 +54,7 @@ class Identity:
     records: int
     head: str
     rules: str
+    incarnations: Incarnations = ()
 
     @property
     def standing(self) -> Standing:
@@ -126,7 +128,7 @@ def _version(field: object) -> int:
 
 
 def _identity(field: object) -> Identity:
-    kinds = (text, nodes, text, flag, count, count, text, count, text, text)
+    kinds = (text, nodes, text, flag, count, count, text, count, text, text, incarnations)
     return made(Identity, kinds, items(field))
 
 
@@ -139,7 +141,7 @@ GREETINGS: Final = (
     Kind(66, Welcome, (_identity,)),
     Kind(67, Refused, (text,)),
     Kind(68, Form, (text, nodes)),
-    Kind(69, Stands, (_standing,)),
+    Kind(69, Stands, (_standing, incarnations)),
     Kind(70, Holds, (count, text)),
 )
 """Their tags follow those of messages."""

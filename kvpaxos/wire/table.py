@@ -115,6 +115,13 @@ def text(field: object) -> str:
     raise unexpected("text", field)
 
 
+def raw(field: object) -> bytes:
+    """Check bytes."""
+    if type(field) is bytes:
+        return field
+    raise unexpected("bytes", field)
+
+
 def flag(field: object) -> bool:
     """Check a truth value."""
     if type(field) is bool:

@@ -47,7 +47,8 @@ def test_an_argument_is_the_very_bytes_that_were_given(raw: bytes) -> None:
 def test_a_span_that_is_none_is_refused(text: str) -> None:
     done = CliRunner().invoke(show, ["--timeout", text, "k"])
     assert done.exit_code == 2
-    assert "Invalid value for '--timeout'" in done.stderr
+    rule = f'"{text}" is no time: give a number of seconds above 0 and at most 3600.'
+    assert done.stderr.endswith(f"Error: Invalid value for '--timeout': {rule}\n")
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("0.001", 0.001), ("3600", 3600.0), ("1e1", 10.0)])

@@ -85,7 +85,10 @@ def test_cas_replaces_what_it_expects_and_nothing_else(shell: Shell) -> None:
     for options in ([], ["--absent", "--expect", "x"]):
         done = shell.run("cas", "lock", "x", *options)
         assert done.status == 2
-        assert done.errors.startswith("kvpaxos: Say what the key must hold, with --expect VALUE")
+        assert done.errors == (
+            "kvpaxos: Say what the key must hold, with --expect VALUE or with --absent, and not"
+            " with both.\n"
+        )
 
 
 def test_a_request_that_has_a_name_is_carried_out_once(shell: Shell) -> None:
@@ -94,7 +97,31 @@ def test_a_request_that_has_a_name_is_carried_out_once(shell: Shell) -> None:
     assert first.json["value"] == again.json["value"] == "x"
     other = shell.run("append", "once", "y", "--id", "one")
     assert other.status == 2
+    assert other.errors == (
+        "kvpaxos: Another request, with other parameters, has the same --id; nothing was changed:"
+        " mend the request before you send it again.\n"
+    )
+    told = shell.run("cas", "once", "y", "--absent", "--id", "one", "--json")
+    assert (told.status, told.json["applied"]) == (2, "no")
+    assert told.json["message"] == other.errors.removeprefix("kvpaxos: ").rstrip()
     assert shell.run("get", "once").output == b"x"
+
+
+BAD_IDS = {
+    "empty": ("", "it is empty; give it 1 to 128 bytes, or leave it out."),
+    "too long": ("n" * 129, "it has 129 bytes, and the limit is 128."),
+    "too long in UTF-8": ("é" * 65, "it has 130 bytes, and the limit is 128."),
+    "no UTF-8": (b"\xff", "it is not UTF-8."),
+}
+
+
+@pytest.mark.parametrize(("given", "why"), BAD_IDS.values(), ids=BAD_IDS)
+def test_a_bad_name_of_a_request_is_refused_before_anybody_is_asked(
+    given: str | bytes, why: str, nobody: Shell
+) -> None:
+    done = nobody.run("append", "once", "x", "--id", given)
+    assert (done.status, done.output) == (2, b"")
+    assert done.errors.endswith(f"Error: Invalid value for '--id': {why}\n")
 
 
 def test_a_read_may_be_stale(shell: Shell) -> None:

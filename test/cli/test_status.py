@@ -93,6 +93,7 @@ def test_what_another_version_says_otherwise_stays_empty(table: Table) -> None:
 
 STALE = described("n01", "n01", trouble="no quorum")
 LEADERLESS = described("n03", "", trouble="no leader is known")
+FULL = described("n03", "n02", alarm="the disk of this node is nearly full")
 
 
 @pytest.mark.parametrize(
@@ -102,6 +103,8 @@ LEADERLESS = described("n03", "", trouble="no leader is known")
         ((N01, N02, None), "n02", 1, "n02 leads; 2 of 3 nodes serve"),
         ((N01, N02, LEADERLESS), "n02", 1, "n02 leads; 2 of 3 nodes serve"),
         ((STALE, N02, N03), "n02", 1, "n02 leads; 2 of 3 nodes serve"),
+        ((N01, N02, FULL), "n02", 1, "n02 leads; all 3 nodes serve; 1 with an alarm"),
+        ((STALE, N02, FULL), "n02", 1, "n02 leads; 2 of 3 nodes serve; 1 with an alarm"),
         ((STALE, N02, None), "", 3, "no majority of the 3 nodes follows a leader: not serving"),
         ((N01, None, None), "", 3, "no majority of the 3 nodes follows a leader: not serving"),
         ((None, None, None), "", 3, "no majority of the 3 nodes follows a leader: not serving"),
@@ -126,6 +129,15 @@ def test_the_table_has_a_row_for_every_node_and_the_reasons_below() -> None:
         "n03 unreachable",
         "n02 leads; 2 of 3 nodes serve",
         "n03: it refuses connections",
+    ]
+
+
+def test_an_alarm_stands_in_a_line_below_the_table() -> None:
+    output = io.StringIO()
+    Console(file=output, width=100).print(drawn(report(N01, N02, FULL), 100))
+    assert [line.rstrip() for line in output.getvalue().splitlines()[4:]] == [
+        "n02 leads; all 3 nodes serve; 1 with an alarm",
+        "n03: alarm: the disk of this node is nearly full",
     ]
 
 

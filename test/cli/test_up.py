@@ -223,7 +223,7 @@ def test_the_log_levels_are_those_of_the_nodes() -> None:
 def test_a_directory_that_cannot_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
     directory = str(tmp_path / "file")
-    sentence = f"kvpaxos: {directory}: File exists; choose another with --dir.\n"
+    sentence = f"kvpaxos: {directory}: it is a file; choose another with --dir.\n"
     assert run("--dir", directory) == (2, sentence)
 
 

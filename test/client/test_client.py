@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -16,6 +17,7 @@ from twisted.python.failure import Failure
 from kvpaxos.client import Answer, Client, Receipt
 from kvpaxos.client.calls import NAMING_PAUSE_S
 from kvpaxos.client.client import READS_MAX
+from kvpaxos.client.retrying import HASTE_S_MIN
 from kvpaxos.errors import (
     BadRequest,
     ConditionFailed,
@@ -449,6 +451,57 @@ def test_reads_beyond_the_limit_wait(cluster: FakeCluster) -> None:
     assert slow.most == READS_MAX
     assert [cluster.result_of(read) for read in reads] == [0] * READS_MAX
     assert cluster.result_of(client.count()) == 0
+
+
+class Counting:
+    """What sends requests, and says to which nodes, and with which identities."""
+
+    def __init__(self, cluster: FakeCluster) -> None:
+        self.cluster = cluster
+        self.asked: list[str] = []
+        self.identities: set[tuple[object, object]] = set()
+
+    def request(self, method: str, url: str, **options: Any) -> Deferred[Any]:
+        self.asked.append(url.partition("//")[2].partition(":")[0])
+        sent = json.loads(options.get("data", "{}"))
+        self.identities.add((sent.get("client"), sent.get("opid")))
+        return self.cluster.treq.request(method, url, **options)
+
+
+CALLS: list[Callable[[Client], Deferred[Any]]] = [
+    lambda client: client.get("k"),
+    lambda client: client.count(),
+    lambda client: client.append("k", "."),
+]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_a_first_node_that_is_cut_off_costs_a_call_half_a_second_and_later_ones_nothing(
+    cluster: FakeCluster, call: Callable[[Client], Deferred[Any]]
+) -> None:
+    counting = Counting(cluster)
+    client = Client(cluster.urls, reactor=cluster.clock, treq=counting)
+    cluster.cut_off("n01")
+    cluster.result_of(call(client))
+    assert counting.asked == ["n01", "n02"]
+    assert cluster.clock.seconds() <= HASTE_S_MIN
+    assert len(counting.identities) == 1, "sent again as another request"
+    spent_s = cluster.clock.seconds()
+    for _ in range(3):
+        cluster.result_of(call(client))
+    assert counting.asked[2:] == ["n02"] * 3
+    assert cluster.clock.seconds() == spent_s
+
+
+def test_a_write_that_the_cut_off_leader_may_carry_out_is_carried_out_once(
+    cluster: FakeCluster,
+) -> None:
+    counting = Counting(cluster)
+    client = Client(cluster.urls, reactor=cluster.clock, treq=counting)
+    cluster.stall_writes(applied=True)
+    cluster.result_of(client.append("k", "."))
+    assert counting.asked == ["n01", "n02"]
+    assert cluster.pairs() == {b"k": b"."}
 
 
 # Cancellation and closing.

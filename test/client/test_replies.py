@@ -189,6 +189,8 @@ TROUBLES = [
     (503, {**WHY, "applied": "no"}, Trouble("It is wrong", "no")),
     (503, NO, Trouble("HTTP status 503", "no")),
     (503, PLAIN_NO, Trouble("No", "no")),
+    (507, {**WHY, "applied": "no"}, Trouble("It is wrong", "no")),
+    (507, NO, Trouble("HTTP status 507", "no")),
     (504, {**WHY, "applied": "unknown"}, Trouble("It is wrong", "unknown")),
     (504, NO, Trouble("HTTP status 504", "unknown")),
     (500, {**WHY, "applied": "unknown"}, Trouble("It is wrong", "unknown")),

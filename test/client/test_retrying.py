@@ -9,11 +9,13 @@ import pytest
 
 from kvpaxos.client.retrying import (
     ATTEMPT_S_MIN,
+    HASTE_S_MIN,
     NODE_S_MAX,
     PAUSE_S_MAX,
     PAUSE_S_MIN,
     ROAD_S,
     TROUBLE_S,
+    USUAL_TIMES,
     Accept,
     GiveUp,
     Happened,
@@ -278,10 +280,106 @@ def test_an_attempt_leaves_time_for_another_node_if_the_request_can_be_sent_agai
         waits.append(step.wait_s)
         now += step.delay_s + step.wait_s
         step = call.after(SILENT, now)
-    assert waits[:3] == [2.5, 1.25, 0.625]
-    assert len(waits) >= 4
+    assert waits[:3] == [HASTE_S_MIN, 2.25, 1.125]
+    assert 4 <= len(waits) <= 6
     assert all(wait >= ATTEMPT_S_MIN / 4 for wait in waits)
     assert now == pytest.approx(5.0)
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How many nodes of how many are silent, and when the first of the others is asked."""
+
+    nodes: int
+    silent: int
+    asked_at: float
+
+
+MINORITIES = [
+    Cut(2, 1, 2.5),
+    Cut(3, 1, HASTE_S_MIN),
+    Cut(4, 1, HASTE_S_MIN),
+    Cut(5, 1, HASTE_S_MIN),
+    Cut(5, 2, 2 * HASTE_S_MIN),
+    Cut(7, 3, 3 * HASTE_S_MIN),
+]
+
+
+@pytest.mark.parametrize("kind", [Kind.READ, Kind.IDENTIFIED])
+@pytest.mark.parametrize("cut", MINORITIES, ids=str)
+def test_silence_of_a_minority_does_not_use_up_a_call(cut: Cut, kind: Kind) -> None:
+    urls = [f"http://n{number}" for number in range(cut.nodes)]
+    call = retrying(kind, Nodes(urls, {}))
+    step: object = call.first(0.0)
+    now = 0.0
+    for url in urls[: cut.silent]:
+        assert isinstance(step, Try)
+        assert (step.node, step.delay_s) == (url, 0.0)
+        now += step.wait_s
+        step = call.after(SILENT, now)
+    assert node_of(step) == urls[cut.silent]
+    assert now == pytest.approx(cut.asked_at)
+
+
+def test_a_write_that_cannot_be_sent_again_is_not_hurried() -> None:
+    assert retrying(Kind.UNIDENTIFIED).first(0.0) == Try(A, 0.0, 5.0)
+
+
+def test_a_short_call_is_not_cut_shorter_than_before() -> None:
+    assert retrying(deadline=0.7).first(0.0) == Try(A, 0.0, 0.7)
+    assert retrying(deadline=0.8).first(0.0) == Try(A, 0.0, ATTEMPT_S_MIN)
+
+
+def answer_after(nodes: Nodes, took_s: float, kind: Kind = Kind.READ) -> list[float]:
+    """Return how long each attempt of a call waits at nodes that answer after ``took_s``."""
+    call = retrying(kind, nodes)
+    waits = []
+    now = 0.0
+    step: object = call.first(now)
+    while isinstance(step, Try):
+        waits.append(step.wait_s)
+        now += step.delay_s + min(step.wait_s, took_s)
+        step = call.after(Settled() if took_s <= step.wait_s else SILENT, now)
+    assert step == Accept()
+    return waits
+
+
+@pytest.mark.parametrize("kind", [Kind.READ, Kind.IDENTIFIED])
+def test_a_cluster_that_is_slow_is_asked_twice_for_the_first_call_and_then_once(kind: Kind) -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    assert answer_after(nodes, 1.0, kind) == [HASTE_S_MIN, 2.25]
+    for _ in range(5):
+        assert answer_after(nodes, 1.0, kind) == [2.5]
+    # It slows down further, but not beyond what is expected of it.
+    assert answer_after(nodes, 2.4, kind) == [2.5]
+
+
+def test_haste_follows_what_answers_usually_take_and_forgets_slowly() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    answer_after(nodes, 0.4)
+    assert answer_after(nodes, 0.01)[0] == pytest.approx(USUAL_TIMES * 0.4)
+    assert 1.0 < answer_after(nodes, 0.01)[0] < USUAL_TIMES * 0.4
+    for _ in range(20):
+        answer_after(nodes, 0.01)
+    assert answer_after(nodes, 0.01) == [HASTE_S_MIN]
+
+
+def test_fast_reads_say_nothing_of_writes() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    answer_after(nodes, 0.5, Kind.IDENTIFIED)
+    for _ in range(20):
+        answer_after(nodes, 0.001, Kind.READ)
+    assert answer_after(nodes, 0.5, Kind.IDENTIFIED)[0] == pytest.approx(2.0)
+
+
+def test_what_is_refused_at_once_says_nothing_of_what_answers_take() -> None:
+    nodes = Nodes([A, B, C], NAMES)
+    answer_after(nodes, 0.4)
+    for _ in range(20):
+        call = retrying(nodes=nodes)
+        call.first(0.0)
+        assert call.after(REJECTED, 0.0) == Accept()
+    assert answer_after(nodes, 0.4)[0] == pytest.approx(USUAL_TIMES * 0.4)
 
 
 def told(kind: Kind, *happened: Trouble) -> str:

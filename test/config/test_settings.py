@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pytest
@@ -11,14 +11,24 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvpaxos.config.cluster import (
+    SEGMENT_BYTES_STEP,
+    STORAGE_RANGES,
     ClusterConfig,
     ClusterLimits,
     ClusterOptions,
+    ClusterStorage,
     NodeConfig,
     default_cluster,
 )
 from kvpaxos.config.settings import parse, render
+from kvpaxos.engine.rocks import MEMORY_BYTES, MEMORY_BYTES_MIN
 from kvpaxos.errors import ConfigError
+from kvpaxos.journal.format import (
+    ALIGN_BYTES,
+    SEGMENT_BYTES,
+    SEGMENT_BYTES_MAX,
+    SEGMENT_BYTES_MIN,
+)
 
 Table = dict[str, object]
 
@@ -125,6 +135,33 @@ def test_options_may_stand_beside_the_nodes() -> None:
     assert cluster.node("n01").data == "/var/lib/kv/n01"
 
 
+STORAGE: Table = {
+    "memory_bytes": "268435456",
+    "journal_bytes_max": 1048576,
+    "segment_bytes": 65536,
+    "snapshot_slots": 50,
+}
+
+
+def test_storage_and_volatile_can_be_set_in_each_form() -> None:
+    flat = read({"n01": "127.0.0.1", "port": "8801", "volatile": "yes", **STORAGE})
+    assert flat.storage == ClusterStorage(268435456, 1048576, 65536, 50)
+    assert flat.options == ClusterOptions(volatile=True)
+    full = read({"nodes": FULL["nodes"], "storage": STORAGE, "options": {"volatile": True}})
+    assert (full.storage, full.options) == (flat.storage, flat.options)
+    assert parse("s.conf", render(flat).encode()).storage == flat.storage
+
+
+def test_what_storage_may_be_is_what_journal_and_engine_can_do() -> None:
+    default = ClusterStorage()
+    assert default.memory_bytes == MEMORY_BYTES
+    assert STORAGE_RANGES["memory_bytes"][0] >= MEMORY_BYTES_MIN
+    assert default.segment_bytes == SEGMENT_BYTES
+    assert STORAGE_RANGES["segment_bytes"] == (SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX)
+    assert SEGMENT_BYTES_STEP == ALIGN_BYTES
+    assert read({"nodes": FULL["nodes"], "storage": asdict(default)}).storage == default
+
+
 FULL: Table = {
     "nodes": {
         "n01": {
@@ -220,6 +257,32 @@ def test_ninety_nine_nodes_have_ports_below_the_ephemeral_range_and_no_clash() -
 
 
 BAD_TABLES: list[tuple[str, Table, str]] = [
+    (
+        "a segment that is no multiple",
+        {"n01": "127.0.0.1", "port": "8801", "segment_bytes": 40000},
+        '"segment_bytes" is 40000; make it a multiple of 4096.',
+    ),
+    (
+        "a journal of hardly a segment",
+        {
+            "nodes": {"n01": {"http": "tcp:1", "peer": "unix:a"}},
+            "storage": {"journal_bytes_max": 131072},
+        },
+        (
+            '"storage.journal_bytes_max" is 131072, less than 4 segments of 16777216 bytes;'
+            ' make it 67108864 or more, or "segment_bytes" less.'
+        ),
+    ),
+    (
+        "too few slots between snapshots",
+        {"n01": "127.0.0.1", "port": "8801", "snapshot_slots": 49},
+        '"snapshot_slots" is 49; make it a whole number from 50 to 1000000000.',
+    ),
+    (
+        "no such storage",
+        {"nodes": {"n01": {"http": "tcp:1", "peer": "unix:a"}}, "storage": {"memory": 1}},
+        '"storage.memory" is no setting of kvpaxos; perhaps "memory_bytes" is meant.',
+    ),
     (
         "no node",
         {"port": "8801"},

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,11 +18,13 @@ from kvpaxos.journal.log import Journal
 from kvpaxos.journal.state import JournalState
 from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.records import Record, Started
-from test.journal.disks import MemoryDisk, failing_call
+from test.journal.disks import DIRECTORY, MemoryDisk, failing_call
 from test.journal.values import (
     FORMED,
     FORMING,
     HIGH,
+    SALT,
+    SEGMENT_BYTES,
     decided,
     learned,
     open_journal,
@@ -43,14 +46,22 @@ class Run:
 
     :ivar records: all that were appended.
     :ivar acknowledged: how many of them were synced.
+    :ivar make_room: what frees some room, if there is none.
     """
 
     disk: MemoryDisk
+    make_room: Callable[[], bool] = lambda: False
     records: list[tuple[int, Record]] = field(default_factory=list)
     acknowledged: int = 0
 
     def carry_out(self) -> None:
-        journal = open_journal(self.disk)
+        journal = Journal.open(
+            DIRECTORY,
+            segment_bytes=SEGMENT_BYTES,
+            files=self.disk,
+            salt=SALT,
+            make_room=self.make_room,
+        )
         self.add(journal, 0, [FORMING])
         self.add(journal, 0, [FORMED, Started(1)])
         self.add(journal, 0, [promised()])
@@ -145,6 +156,30 @@ def test_a_refusal_stops_the_journal_and_costs_nothing_acknowledged(code: int) -
     assert len(CALLS) - stopped == (3 if code == errno.ENOSPC else 0)
 
 
+def test_with_a_reserve_no_new_segment_stops_the_journal_for_want_of_room() -> None:
+    made = CALLS.count("create")
+    assert made == CALLS.count("rename")
+    released: list[int] = []
+    stopped = 0
+    for number in range(len(CALLS)):
+
+        def release(number: int = number) -> bool:
+            released.append(number)
+            return True
+
+        run = Run(MemoryDisk(failing_call(number, errno.ENOSPC, CHANGES)), make_room=release)
+        try:
+            run.carry_out()
+        except DiskError:
+            stopped += 1
+        run.disk.fault = None
+        run.check(run.disk.after_kill())
+        run.check(run.disk.after_power_cut())
+    # Each of them is made, filled and synced.
+    assert len(released) == 3 * made
+    assert stopped == len(CALLS) - 3 * made
+
+
 @pytest.mark.parametrize("name", ["write", "sync"])
 def test_after_a_refusal_the_journal_is_dead_and_says_why(name: str) -> None:
     disk = MemoryDisk()
@@ -227,6 +262,77 @@ def test_a_journal_whose_first_segment_had_no_room_starts_anew() -> None:
         open_journal(disk)
     disk.fault = None
     assert open_journal(disk).recovered.record_count == 0
+
+
+class SmallDisk(MemoryDisk):
+    """Has room for so many bytes, and something else on it that can be taken away.
+
+    :ivar capacity: how many bytes fit.
+    :ivar reserve: by how much that grows, once.
+    """
+
+    def __init__(self, capacity: int, reserve: int = 0) -> None:
+        super().__init__()
+        self.capacity = capacity
+        self.reserve = reserve
+
+    def release(self) -> bool:
+        released, self.reserve = self.reserve, 0
+        self.capacity += released
+        return released > 0
+
+    @override
+    def write(self, handle: int, data: bytes, offset: int) -> int:
+        grows = max(0, offset + len(data) - self.size(handle))
+        taken = sum(len(inode.data) for inode in self.files.values())
+        if taken + grows > self.capacity:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return super().write(handle, data, offset)
+
+
+def test_a_new_segment_that_finds_no_room_is_tried_once_more_in_that_of_the_reserve() -> None:
+    disk = SmallDisk(SEGMENT_BYTES, reserve=SEGMENT_BYTES)
+    journal = Journal.open(
+        DIRECTORY, segment_bytes=SEGMENT_BYTES, files=disk, make_room=disk.release
+    )
+    assert journal.prepare_spare()
+    assert disk.reserve == 0
+    # What failed is not what was tried again, and nothing of it is left.
+    creations = [path for call, path in disk.trace if call == "create"]
+    assert len(creations) == len(set(creations)) == 3
+    assert len(disk.files) == 3  # segment, spare, lock
+
+
+def test_without_room_in_the_reserve_either_the_journal_stops_with_what_to_do() -> None:
+    disk = SmallDisk(SEGMENT_BYTES)
+    journal = Journal.open(
+        DIRECTORY, segment_bytes=SEGMENT_BYTES, files=disk, make_room=disk.release
+    )
+    assert not journal.prepare_spare()
+    with pytest.raises(DiskError, match=r"No space left on device.*free some space there"):
+        journal.append(0, [vote(slot, size=1000) for slot in range(1, 100)])
+
+
+def test_on_a_disk_of_any_size_the_journal_goes_on_or_stops_and_loses_nothing_synced() -> None:
+    needed = undisturbed().disk
+    most = sum(len(inode.data) for inode in needed.files.values()) + 3 * SEGMENT_BYTES
+    stopped = set()
+    for reserve in (0, SEGMENT_BYTES):
+        for capacity in range(0, most, SEGMENT_BYTES // 2):
+            disk = SmallDisk(capacity, reserve)
+            run = Run(disk, make_room=disk.release)
+            try:
+                run.carry_out()
+            except DiskError as error:
+                assert "free some space there" in str(error)  # noqa: PT017
+                stopped.add((capacity, reserve))
+            run.check(disk.after_kill())
+            run.check(disk.after_power_cut())
+    fits = [
+        min(c for c in range(0, most, SEGMENT_BYTES // 2) if (c, r) not in stopped)
+        for r in (0, SEGMENT_BYTES)
+    ]
+    assert fits[0] - fits[1] == SEGMENT_BYTES
 
 
 def power_cut_at(number: int) -> Run:

@@ -339,6 +339,26 @@ def test_without_room_for_the_next_segment_it_goes_on_and_asks_again_later(bench
     assert bench.failed == []
 
 
+def test_whoever_asks_for_room_has_it_tried_again_without_a_record_to_write(bench: Bench) -> None:
+    def full(name: str) -> None:
+        if name == "create":
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    bench.files.fault = full
+    for slot in range(1, 13):
+        bench.disk.append(0, [vote(slot, size=1000)])
+        bench.until_durable(slot)
+    bench.reactor.until(bench.disk.seek_room)
+    bench.files.fault = None
+    records, syncs = bench.disk.number, bench.journal.syncs
+    bench.now += SPARE_RETRY_S
+    bench.reactor.until(lambda: not bench.disk.seek_room())
+    assert not bench.journal.wants_spare
+    assert (bench.disk.number, bench.journal.syncs) == (records, syncs)
+    bench.stop()
+    assert not bench.disk.seek_room()
+
+
 @pytest.mark.parametrize("name", ["write", "sync"])
 def test_a_refusal_is_reported_once_and_ends_all_writing(bench: Bench, name: str) -> None:
     bench.disk.append(0, [vote(1)])

@@ -16,7 +16,8 @@ from kvpaxos.node.driver import GRAIN_S, INBOX_MAX, TICK_S, Driver
 from kvpaxos.node.requests import Executed, Requests
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
-from kvpaxos.paxos.effects import Decision, Received
+from kvpaxos.paxos.effects import Decision, Fetch, Received
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
     Accepted,
@@ -30,12 +31,14 @@ from kvpaxos.paxos.messages import (
     Pong,
     Prepare,
     Promise,
+    Rejoin,
+    Report,
     Watermark,
 )
 from kvpaxos.paxos.proposer import Following, Preparing
 from kvpaxos.paxos.quorum import Quorum
-from kvpaxos.paxos.records import DecidedThrough, Promised, Record
-from kvpaxos.paxos.replica import Memory, Replica
+from kvpaxos.paxos.records import DecidedThrough, Promised, Record, Renewed
+from kvpaxos.paxos.replica import Replica
 from kvpaxos.store.commands import Set, encode_operation
 from kvpaxos.store.results import Result
 
@@ -109,6 +112,7 @@ class Bench:
         self.state = State(self.engine, 0, value_bytes_max=1000)
         self.halted: list[Failure] = []
         self.leaders: list[Ballot] = []
+        self.fetches: list[Fetch] = []
         replica = Replica(
             A, Quorum(frozenset(members)), Memory(life=LIFE), random=Random(1), now=0.0
         )
@@ -129,6 +133,7 @@ class Bench:
             clock=self.clock,
             monotonic=self.clock.seconds,
             led_by=self.leaders.append,
+            fetch=self.fetches.append,
             halt=self.halted.append,
         )
 
@@ -172,6 +177,24 @@ def test_no_promise_leaves_before_it_is_durable(bench: Bench) -> None:
 
     bench.sync()
     assert bench.wires.take(Promise) == [(B, Promise(ballot, (), Slot(0), Slot(1)))]
+
+
+def test_no_report_leaves_before_it_is_durable_that_the_old_disk_is_void(bench: Bench) -> None:
+    bench.receive(Rejoin(2))
+    assert bench.disk.records == [Renewed(B, 2)]
+    assert bench.wires.take(Report) == []
+    bench.sync()
+    assert bench.wires.take(Report) == [(B, Report(2, ZERO_BALLOT, Slot(0)))]
+
+
+def test_a_state_that_is_needed_is_fetched(bench: Bench) -> None:
+    ballot = bench.follow()
+    health = Health(
+        ballot, able=True, decided_through=Slot(9), kept_from=Slot(5), durable_through=Slot(0)
+    )
+    bench.receive(Ping(health, 0.0), Pong(health, bench.clock.seconds()))
+    bench.receive(Watermark(ballot, Slot(9)))
+    assert bench.fetches == [Fetch(B, Slot(1))]
 
 
 def test_stepping_goes_on_while_the_disk_is_busy(bench: Bench) -> None:

@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from kvpaxos.engine.memory import MemoryEngine
-from kvpaxos.errors import DiskError, StateDamaged, Unavailable
+from kvpaxos.errors import DiskError, NoSpace, StateDamaged, Unavailable
 from kvpaxos.journal.damage import Damage, DamagedRecords
 from kvpaxos.node.face import Face
 from kvpaxos.node.http.store import Described, JournalPage, LinkChange, Receipt, Written
@@ -21,7 +21,16 @@ from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Answer, Decision, Event, Proposed, ReadReady, ReadWanted
 from kvpaxos.paxos.messages import Command
-from kvpaxos.store.commands import Count, Delete, Get, Operation, Set, encode_operation
+from kvpaxos.store.commands import (
+    Append,
+    Count,
+    Delete,
+    Get,
+    Insert,
+    Operation,
+    Set,
+    encode_operation,
+)
 from kvpaxos.store.limits import IdentityLimits
 from kvpaxos.store.requests import Identity, Named, Numbered, decode_request, encode_request
 from kvpaxos.store.results import Result
@@ -35,6 +44,8 @@ class FakeInsides:
     def __init__(self) -> None:
         self.leads = "n02"
         self.reason: str | None = None
+        self.warning: str | None = None
+        self.doubts: str | None = None
         self.halts: list[Exception] = []
         self.page: Deferred[list[Decision]] = succeed([])
         self.asked: list[tuple[Slot, int]] = []
@@ -44,6 +55,12 @@ class FakeInsides:
 
     def trouble(self) -> str | None:
         return self.reason
+
+    def alarm(self) -> str | None:
+        return self.warning
+
+    def doubt(self) -> str | None:
+        return self.doubts
 
     def halted(self) -> bool:
         return bool(self.halts)
@@ -134,6 +151,25 @@ def test_a_write_names_the_slot_that_executed_it() -> None:
     body.requests.answered(Answer(event.wishes[0].request, Executed(done, Slot(4))))
 
     assert outcome(writing) == Written(done, Receipt(4, "n02", "logged"))
+
+
+def test_on_a_full_disk_only_what_would_fill_it_is_refused() -> None:
+    body = Body(applied=3)
+    body.insides.warning = "the disk of this node is nearly full"
+    for refused in (Set(b"a", b"b"), Insert(b"a", b"b"), Append(b"a", b"b")):
+        with pytest.raises(NoSpace, match=r"^the disk of this node is nearly full$"):
+            body.face.write(refused, None, timeout_s=1.0)
+    assert body.posted == []
+    for taken in (Delete(b"a"), Get(b"a"), Count()):
+        body.face.write(taken, None, timeout_s=1.0)
+    body.face.read(stale=False, timeout_s=1.0)
+    assert len(body.posted) == 4
+
+    assert body.face.status()["alarm"] == "the disk of this node is nearly full"
+    body.insides.warning = None
+    body.face.write(Set(b"a", b"b"), None, timeout_s=1.0)
+    assert len(body.posted) == 5
+    assert body.face.status()["alarm"] is None
 
 
 def test_a_node_that_has_halted_names_no_leader_and_reads_nothing() -> None:
@@ -287,3 +323,9 @@ def test_a_page_of_a_dump_that_is_damaged_halts_the_node() -> None:
         view.page(None, 10, 1000)
     view.close()
     assert [type(error) for error in body.insides.halts] == [StateDamaged]
+
+
+def test_a_node_that_does_not_vote_yet_is_not_ready() -> None:
+    body = Body()
+    body.insides.doubts = "this node has a new disk"
+    assert body.face.ready() == "this node has a new disk"

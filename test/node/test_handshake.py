@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch
+from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch, replaced
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.wire.greeting import Holds, Identity
 
@@ -116,7 +116,7 @@ def test_one_process_may_come_further_and_older_words_of_it_may_come_late() -> N
 def test_a_copy_of_a_node_that_was_formed_since_it_greeted_is_told_from_it() -> None:
     runs = Runs()
     runs.note(EMPTY_B)
-    runs.formed(B)
+    runs.formed(B, THEIRS.incarnation)
     assert runs.objection(THEIRS, alive=False) is None
     copy = replace(THEIRS, process="copy")
     assert "two processes" in (runs.objection(copy, alive=False) or "")
@@ -199,3 +199,62 @@ def test_an_objection_is_no_acquaintance() -> None:
     runs.note(THEIRS)
     runs.objection(replace(THEIRS, boot=7, process="x"), alive=True)
     assert runs.objection(THEIRS, alive=True) is None
+
+
+# With which state a new cluster begins.
+
+FRESH = replace(MINE, cluster="", formed=False, incarnation=0)
+RESTORED = "r=1, begins with the state after slot 7"
+
+
+@pytest.mark.parametrize("cluster", ["", "c"], ids=["empty", "forming"])
+def test_members_of_a_new_cluster_begin_with_the_same_state(cluster: str) -> None:
+    mine = replace(FRESH, cluster=cluster, rules=RESTORED)
+    same = replace(FRESH, node=B, rules=RESTORED)
+    assert mismatch(mine, same) is None
+    for other in (replace(same, rules=f"{RESTORED}7"), replace(same, rules="r=1")):
+        for one, two in ((mine, other), (other, mine)):
+            assert "must be restored from the same backup, or none" in (mismatch(one, two) or "")
+
+
+def test_with_what_a_cluster_began_does_not_matter_once_it_is_formed() -> None:
+    # This one has agreed to it, and may not have heard yet that all others have.
+    agreed = replace(MINE, formed=False, rules=RESTORED)
+    assert mismatch(agreed, THEIRS) is None
+    assert mismatch(THEIRS, agreed) is None
+
+
+def test_a_restored_state_does_not_come_into_a_cluster_that_is_formed() -> None:
+    stranger = replace(FRESH, rules=RESTORED)
+    for one, two in ((stranger, THEIRS), (THEIRS, stranger)):
+        assert "n01 was restored from a backup, and the cluster" in (mismatch(one, two) or "")
+
+
+def test_other_settings_are_told_without_the_state() -> None:
+    other = replace(EMPTY_B, rules="r=2, begins with the state after slot 7")
+    assert "n02 is set up with r=2, and n01 with r=1:" in (mismatch(MINE, other) or "")
+
+
+@pytest.mark.parametrize(
+    ("theirs", "objects"),
+    [
+        pytest.param(replace(THEIRS, incarnation=1), True, id="the old disk"),
+        pytest.param(replace(THEIRS, incarnation=2), False, id="the newest"),
+        pytest.param(replace(THEIRS, incarnation=3), False, id="one newer still"),
+        pytest.param(EMPTY_B, False, id="an empty one"),
+    ],
+)
+def test_a_disk_that_was_given_up_does_not_come_back(theirs: Identity, objects: bool) -> None:  # noqa: FBT001
+    objection = replaced(replace(MINE, incarnations=((B, 2),)), theirs)
+    assert ("what it said before is void" in (objection or "")) is objects
+    assert replaced(MINE, theirs) is None
+
+
+def test_a_run_that_came_back_is_another_disk_than_the_one_that_was_seen() -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    runs.note(replace(EMPTY_B, boot=1, process="back"))
+    runs.formed(B, 2)
+    assert "n02" in (runs.objection(THEIRS, alive=False) or "")
+    back = replace(THEIRS, incarnation=2, boot=1, process="back")
+    assert runs.objection(back, alive=True) is None

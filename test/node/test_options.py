@@ -84,6 +84,24 @@ def test_options_win_over_settings() -> None:
     assert not plain.allow_partitions
 
 
+def test_a_node_may_rejoin_if_it_is_told_so_or_keeps_nothing(empty_directory: Path) -> None:
+    assert not embedded("--node", "n02").may_rejoin()
+    assert embedded("--node", "n02", "--rejoin").may_rejoin()
+    volatile = embedded("--node", "n02", "--volatile")
+    assert volatile.may_rejoin()
+    assert volatile.cluster_config().options.volatile
+    (empty_directory / "s.conf").write_text('{"n01": "127.0.0.1", "port": 8801, "volatile": "yes"}')
+    assert embedded("--config", "s.conf").may_rejoin()
+
+
+def test_a_volatile_node_asks_for_no_directory(empty_directory: Path) -> None:
+    (empty_directory / "file").write_text("")
+    data = ("--data", "file/n02")
+    started(twistd("-n"), "--node", "n02", "--volatile", *data)
+    with pytest.raises(SystemExit):
+        started(twistd("-n"), "--node", "n02", *data)
+
+
 BAD_ARGUMENTS: list[tuple[tuple[str, ...], str]] = [
     ((), "--node is missing; say which of n01, n02, n03 it is."),
     (("--node", "n09"), "the built-in settings: there is no node 'n09'; name n01, n02 or n03."),

@@ -21,6 +21,7 @@ from kvpaxos.paxos.messages import Command
 from kvpaxos.store.commands import Set, encode_operation
 
 LARGE = FLUSH_BYTES // 4
+SNAPSHOT_SLOTS = 50
 
 
 class SlowEngine(MemoryEngine):
@@ -60,13 +61,19 @@ class Bench:
         self.synced: list[Slot] = []
         self.failed: list[Failure] = []
         self.news: Deferred[None] = Deferred()
+        self.room = 10**9
+        self.asked: list[int] = []
+        self.cleared: list[str] = []
         self.persister = Persister(
             self.state,
             durable_through=Slot(0),
+            snapshot_slots=SNAPSHOT_SLOTS,
+            clear=lambda: self.cleared.append(threading.current_thread().name),
             sync=self._sync,
             reactor=self.reactor,
             persisted=self._persisted,
             failed=self._failed,
+            may_flush=self._may_flush,
         )
         self.persister.startService()
 
@@ -87,6 +94,10 @@ class Bench:
         self.persisted.append(through)
         if len(self.persisted) > 1:
             self._tell()
+
+    def _may_flush(self, size: int) -> bool:
+        self.asked.append(size)
+        return size <= self.room
 
     def _failed(self, failure: Failure) -> None:
         self.failed.append(failure)
@@ -117,7 +128,7 @@ async def test_a_flush_vouches_only_for_what_was_applied_before_it_began() -> No
 async def test_little_is_flushed_once_it_is_old_and_nothing_never() -> None:
     bench = Bench()
     bench.engine.go.set()
-    bench.reactor.pump([CHECK_S] * (int(FLUSH_AGE_S) + 5))
+    bench.reactor.pump([1] * (int(FLUSH_AGE_S) + 5))
     assert bench.persister.flushes == 0
 
     bench.write(1)
@@ -125,9 +136,9 @@ async def test_little_is_flushed_once_it_is_old_and_nothing_never() -> None:
     await bench.next()
     assert bench.persisted == [0, 1]
     bench.write(2)
-    bench.reactor.pump([CHECK_S] * (int(FLUSH_AGE_S) - 1))
+    bench.reactor.pump([1] * (int(FLUSH_AGE_S) - 1))
     assert bench.persister.flushes == 1
-    bench.reactor.advance(CHECK_S)
+    bench.reactor.advance(1 + CHECK_S)
     await bench.next()
     assert bench.persisted == [0, 1, 2]
     await bench.persister.stopService()
@@ -144,3 +155,102 @@ async def test_a_failed_flush_vouches_for_nothing_and_is_reported() -> None:
     assert [failure.type for failure in bench.failed] == [DiskError]
     assert bench.persisted == [0]
     await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_without_room_for_it_the_state_is_flushed_later() -> None:
+    bench = Bench()
+    bench.engine.go.set()
+    bench.room = -1
+    for slot in range(1, 6):
+        bench.write(slot, LARGE)
+    for _ in range(3):
+        bench.reactor.advance(CHECK_S)
+    assert bench.synced == []
+    assert bench.asked == 3 * [bench.engine.sizes()["unflushed_bytes"]]
+    bench.room = 10**9
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, 5]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_many_slots_are_flushed_however_small_they_are() -> None:
+    bench = Bench()
+    bench.engine.go.set()
+    for slot in range(1, SNAPSHOT_SLOTS):
+        bench.write(slot)
+    bench.reactor.advance(CHECK_S)
+    assert bench.synced == []
+    bench.write(SNAPSHOT_SLOTS)
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, SNAPSHOT_SLOTS]
+    bench.write(SNAPSHOT_SLOTS + 1)
+    bench.reactor.advance(CHECK_S)
+    assert bench.synced == [SNAPSHOT_SLOTS]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_one_flush_ends_before_the_next_begins() -> None:
+    bench = Bench()
+    bench.write(SNAPSHOT_SLOTS)
+    bench.reactor.pump([CHECK_S] * 5)
+    assert bench.synced == [SNAPSHOT_SLOTS]
+    bench.write(2 * SNAPSHOT_SLOTS)
+    bench.reactor.pump([CHECK_S] * 5)
+    assert bench.synced == [SNAPSHOT_SLOTS]
+    bench.engine.go.set()
+    await bench.next()
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, SNAPSHOT_SLOTS, 2 * SNAPSHOT_SLOTS]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_pause_begins_when_the_flush_under_way_has_ended() -> None:
+    bench = Bench()
+    bench.write(SNAPSHOT_SLOTS)
+    bench.reactor.advance(CHECK_S)
+    paused = bench.persister.pause()
+    assert not paused.called
+    bench.engine.go.set()
+    await paused
+    assert bench.persisted == [0, SNAPSHOT_SLOTS]
+    bench.write(3 * SNAPSHOT_SLOTS)
+    bench.reactor.pump([CHECK_S] * 5)
+    assert bench.synced == [SNAPSHOT_SLOTS]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_after_a_pause_it_may_go_on_with_another_state() -> None:
+    bench = Bench()
+    await bench.persister.pause()
+    bench.engine.close()
+    other = SlowEngine()
+    other.go.set()
+    bench.engine, bench.state = other, State(other, 0, value_bytes_max=LARGE)
+    bench.write(1000)
+    bench.persister.resume(bench.state, Slot(1000))
+    assert bench.persisted == [0, 1000]
+    await bench.next()
+    bench.reactor.pump([1] * (int(FLUSH_AGE_S) + 5))
+    assert bench.synced == []
+    bench.write(1000 + SNAPSHOT_SLOTS)
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, 1000, 1000 + SNAPSHOT_SLOTS]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_was_given_up_is_deleted_on_a_thread() -> None:
+    bench = Bench()
+    bench.persister.clear()
+    await bench.persister.stopService()
+    assert len(bench.cleared) == 2, "at the start, and when it was asked for"
+    assert all("kvpaxos state" in name for name in bench.cleared)

@@ -29,22 +29,23 @@ class Application:
         self.port, peer_port = free_ports(2)
         self.http = f"tcp:{self.port}:interface=127.0.0.1"
         self.peer = f"tcp:{peer_port}:interface=127.0.0.1"
+        self.storage: dict[str, int] = {}
         self.told: list[str] = []
 
-    def options(self, name: str = "n01", **changes: str) -> Options:
+    def options(self, name: str = "n01", *more: str, **changes: str) -> Options:
         settings = {"http": self.http, "peer": self.peer, "data": str(self.directory), **changes}
         path = self.directory.parent / "settings.conf"
-        path.write_text(json.dumps({"nodes": {name: settings}}))
+        path.write_text(json.dumps({"nodes": {name: settings}, "storage": self.storage}))
         options = Options()
-        options.parseOptions(["--config", str(path)])
+        options.parseOptions(["--config", str(path), *more])
         return options
 
-    def make(self, name: str = "n01", **changes: str) -> Node:
-        return makeService(self.options(name, **changes), fatal=self.told.append)
+    def make(self, name: str = "n01", *more: str, **changes: str) -> Node:
+        return makeService(self.options(name, *more, **changes), fatal=self.told.append)
 
-    async def serve_once(self) -> None:
-        """Start a node, have it write something durably, and stop it."""
-        node = self.make()
+    async def serve_once(self, *more: str) -> None:
+        """Start a node with ``more`` options, have it write something, and stop it."""
+        node = self.make("n01", *more)
         node.startService()
         await soon(lambda: node.trouble() is None)
         client = Client("n01", self.port)
@@ -142,3 +143,37 @@ async def test_after_a_port_that_was_taken_the_node_can_be_stopped_and_another_o
         assert application.told.pop().startswith("cannot serve HTTP at")
         await node.stopService()
     await application.serve_once()
+
+
+def files(directory: Path) -> dict[Path, tuple[int, int]]:
+    """Return what is there, and when it was written last."""
+    found = {path: path.stat() for path in directory.rglob("*")}
+    return {path: (stat.st_size, stat.st_mtime_ns) for path, stat in found.items()}
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_volatile_node_writes_no_file_and_makes_no_directory(
+    application: Application, tmp_path: Path
+) -> None:
+    await application.serve_once("--volatile")
+    await application.serve_once("--volatile")
+    assert [path.name for path in files(tmp_path)] == ["settings.conf"]
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_volatile_node_does_not_touch_a_disk_that_is_there(
+    application: Application,
+) -> None:
+    await application.serve_once()
+    before = files(application.directory)
+    await application.serve_once("--volatile")
+    assert files(application.directory) == before
+
+
+@pytest_twisted.ensureDeferred
+async def test_the_settings_say_how_large_segments_are(tmp_path: Path) -> None:
+    application = Application(tmp_path / "data")
+    application.storage = {"segment_bytes": 65536, "journal_bytes_max": 4 * 65536}
+    await application.serve_once()
+    segments = list(application.directory.glob("journal/*.log"))
+    assert [path.stat().st_size for path in segments] == [65536]

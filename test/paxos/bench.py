@@ -11,11 +11,12 @@ from typing_extensions import override
 from kvpaxos.paxos.ballot import Ballot, NodeId
 from kvpaxos.paxos.effects import Effects, Event, Received, Ticked
 from kvpaxos.paxos.limits import Limits, Timing
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Health, Message, Ping, Pong
 from kvpaxos.paxos.proposer import Leading, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Promised
-from kvpaxos.paxos.replica import Memory, Replica
+from kvpaxos.paxos.replica import Replica
 from test.paxos.values import THREE, A, B, C, health, promise
 
 TICK_S: Final = 0.02

@@ -24,10 +24,11 @@ from kvpaxos.paxos.effects import (
     Wish,
 )
 from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Batch, Envelope
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import ReplicaRecord
-from kvpaxos.paxos.replica import Memory, Replica
+from kvpaxos.paxos.replica import Replica
 from test.paxos.values import A
 
 TICK_S: Final = 0.02

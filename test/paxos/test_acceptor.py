@@ -346,3 +346,25 @@ def test_whatever_happens_the_records_say_all_that_the_acceptor_knows(
             assert isinstance(envelope.message, Nack) == (ballot < promised)
             if isinstance(envelope.message, Promise):
                 assert all(v.slot > through for v in envelope.message.votes)
+
+
+@pytest.mark.parametrize(
+    ("promised", "records"),
+    [(LOW, ()), (MIDDLE, ()), (HIGH, (Promised(HIGH),))],
+    ids=["lower", "the same", "higher"],
+)
+def test_to_be_readmitted_is_to_promise_what_others_have(
+    promised: Ballot, records: Records
+) -> None:
+    acceptor = Acceptor(MIDDLE)
+    assert acceptor.readmit(promised) == Effects(records=records)
+    assert acceptor.promised == max(MIDDLE, promised)
+
+
+def test_promises_and_votes_show_the_known_disks() -> None:
+    acceptor = Acceptor()
+    acceptor.incarnations = ((B, 2),)
+    (promised,) = acceptor.prepare(B, Prepare(LOW, ONE), NO_SLOT, FIRST_SLOT).replies
+    (accepted,) = acceptor.accept(B, Accept(LOW, ONE, X, NO_SLOT), NO_SLOT, decided=False).replies
+    assert promised.message == replace(promise(ballot=LOW), incarnations=((B, 2),))
+    assert accepted.message == Accepted(LOW, ONE, ((B, 2),))

@@ -8,11 +8,11 @@ import pytest
 
 from kvpaxos.paxos.acceptor import size_of
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, NodeId, Slot
-from kvpaxos.paxos.effects import Decision, Lookup
+from kvpaxos.paxos.effects import Decision, Fetch, Lookup
 from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Accept, CatchUp, Decided, Health, Watermark
-from kvpaxos.paxos.records import DecidedThrough, Learned
-from kvpaxos.paxos.replica import Memory
+from kvpaxos.paxos.records import DecidedThrough, Installed, Learned
 from test.paxos.bench import TIMING, Bench, messages
 from test.paxos.values import LOW, ONE, TWO, B, C, X, Y, batch, health
 
@@ -185,3 +185,56 @@ class TestTeaching:
         effects = bench.receive(C, question)
         assert effects.lookups == ()
         assert messages(effects, Decided) == []
+
+
+class TestFetching:
+    """What nobody keeps any more came to a state, and that can be got."""
+
+    def fetches(self, bench: Bench) -> list[Fetch]:
+        return [effects.fetch for effects in bench.history if effects.fetch is not None]
+
+    def test_a_state_is_fetched_if_nobody_keeps_the_slot(self) -> None:
+        bench = lagging(b=health(LOW, through=9, kept=5), c=FOLLOWS_B)
+        bench.tick(2 * TIMING.hole_s)
+        assert self.fetches(bench) == [Fetch(B, ONE)]
+        assert asked(bench) == []
+
+    def test_not_if_anybody_does(self) -> None:
+        bench = lagging(c=health(LOW, through=3), b=health(LOW, through=9, kept=5))
+        for _ in range(4):
+            bench.tick(1.01 * TIMING.retry_s)
+        assert self.fetches(bench) == []
+        assert {to for to, _ in asked(bench)} == {C}
+
+    def test_nor_from_one_whose_state_lacks_it_too(self) -> None:
+        bench = lagging(b=health(LOW, kept=5), c=health(LOW, kept=5))
+        bench.receive(B, Accept(LOW, Slot(4), X, NO_SLOT))
+        bench.replica.learner.expect(Slot(3))
+        bench.tick(2 * TIMING.hole_s)
+        assert self.fetches(bench) == []
+
+    def test_another_donor_is_named_the_next_time(self) -> None:
+        bench = lagging(c=health(LOW, through=9, kept=5), b=health(LOW, through=9, kept=5))
+        bench.tick(2 * TIMING.hole_s)
+        start = len(self.fetches(bench))
+        for _ in range(2):
+            bench.tick(1.01 * TIMING.retry_s)
+        assert start == 1
+        assert [fetch.donor for fetch in self.fetches(bench)] == [B, C, B]
+
+    def test_none_is_needed_once_it_is_installed(self) -> None:
+        bench = lagging(b=health(LOW, through=9, kept=5))
+        bench.tick(2 * TIMING.hole_s)
+        start = len(bench.history)
+        effects = bench.step(Installed(Slot(9)))
+        assert effects.records == (Installed(Slot(9)),)
+        for _ in range(3):
+            bench.tick(1.01 * TIMING.retry_s)
+        assert [one.fetch for one in bench.history[start:]] == [None] * 4
+
+    def test_what_came_after_it_is_asked_for(self) -> None:
+        bench = lagging(b=health(LOW, through=9, kept=5))
+        bench.tick(2 * TIMING.hole_s)
+        bench.step(Installed(Slot(6)))
+        bench.tick(1.01 * TIMING.retry_s)
+        assert asked(bench) == [(B, CatchUp(Slot(7), Slot(9)))]

@@ -12,6 +12,7 @@ from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Leaving, Lost, Persisted, Proposed, Wish
 from kvpaxos.paxos.election import BACKOFF_MAX_S, SLOW_MAX_S
 from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
     Accepted,
@@ -29,7 +30,6 @@ from kvpaxos.paxos.messages import (
 from kvpaxos.paxos.proposer import Following, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Promised
-from kvpaxos.paxos.replica import Memory
 from test.paxos.bench import TICK_S, TIMING, Bench, Widest, messages
 from test.paxos.values import ALONE, FIVE, ONE, THREE, A, B, C, D, E, X, health, promise
 

@@ -16,7 +16,7 @@ from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, Ballot, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.learner import Learner
 from kvpaxos.paxos.messages import Accept, Batch, Vote
-from kvpaxos.paxos.records import DecidedThrough, Learned, ReplicaRecord
+from kvpaxos.paxos.records import DecidedThrough, Installed, Learned, ReplicaRecord
 from test.paxos.values import HIGH, LOW, MIDDLE, ONE, THIRD, TWO, B, X, Y, batch, vote
 
 
@@ -454,3 +454,50 @@ def test_after_restarts_too_it_shows_nothing_but_what_was_chosen(
         for decision in node.shown:
             assert decision.batch == node.batch(decision.slot, HIGH)
         node.restart()
+
+
+class TestInstalling:
+    """A state from elsewhere has executed slots that this learner never saw."""
+
+    def test_the_slots_of_a_state_are_skipped(self) -> None:
+        learner, _ = make(2)
+        assert learner.install(Slot(7)) == (Installed(Slot(7)),)
+        assert (learner.decided_through, learner.kept_from, learner.first_hole) == (7, 8, 8)
+        assert not learner.has_hole
+        assert handed_on(learner) == []
+
+    def test_what_is_known_beyond_it_follows(self) -> None:
+        learner, _ = make()
+        for slot in (5, 7, 8, 10):
+            learner.learn(Slot(slot), X)
+        learner.install(Slot(6))
+        assert handed_on(learner) == [7, 8]
+        assert (learner.first_hole, learner.hole_through()) == (9, 9)
+
+    @pytest.mark.parametrize("through", [3, 5])
+    def test_an_older_state_changes_nothing(self, through: int) -> None:
+        learner, _ = make(5, 2)
+        assert learner.install(Slot(through)) == ()
+        assert (learner.decided_through, learner.kept_from) == (5, 2)
+
+    def test_nothing_before_it_is_in_memory_any_more(self) -> None:
+        learner, _ = filled([100] * 3)
+        learner.install(Slot(5))
+        learner.learn(Slot(6), X)
+        assert handed_on(learner) == [6]
+        assert learner.recall(THIRD, Slot(6), 2**20) is None
+        assert learner.recall(Slot(6), Slot(6), 2**20) == (X,)
+        # And what is counted is what is there: room for others is not lost.
+        assert learner._recent_bytes == size_of(X)
+
+    def test_the_journal_comes_to_the_same(self) -> None:
+        learner, _ = make()
+        group = GroupState()
+        records: list[ReplicaRecord] = [
+            *learner.learn(Slot(4), X),
+            *learner.install(THIRD),
+            *learner.advance()[1],
+        ]
+        for record in records:
+            group.apply(record)
+        assert group.decided_through == learner.decided_through == 4

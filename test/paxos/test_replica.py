@@ -21,6 +21,7 @@ from kvpaxos.paxos.effects import (
     Wish,
 )
 from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
     Accepted,
@@ -42,8 +43,7 @@ from kvpaxos.paxos.messages import (
     Vote,
     Watermark,
 )
-from kvpaxos.paxos.records import DecidedThrough, Learned
-from kvpaxos.paxos.replica import Memory
+from kvpaxos.paxos.records import DecidedThrough, Installed, Learned
 from test.paxos.bench import TIMING, Bench, messages
 from test.paxos.cluster import NEVER, TICK_S, Cluster
 from test.paxos.values import (
@@ -536,6 +536,57 @@ class TestForgetting:
         bench.touch(B, C, says=health(durable=5))
         assert [bench.tick().forget_through for _ in range(3)] == [5, 0, 0]
         assert bench.replica.learner.kept_from == 6
+
+    @pytest.mark.parametrize(
+        ("durable", "surplus", "through"),
+        [
+            pytest.param(2, 4, 4, id="what is too much"),
+            pytest.param(6, 4, 6, id="what everybody has"),
+            pytest.param(2, 0, 2, id="no more without need"),
+        ],
+    )
+    def test_a_surplus_is_forgotten_whoever_may_lack_it(
+        self, durable: int, surplus: int, through: int
+    ) -> None:
+        bench = Bench(memory=Memory(decided_through=Slot(9)))
+        bench.step(Persisted(Slot(7), Slot(surplus)))
+        bench.touch(B, C, says=health(durable=durable))
+        assert bench.tick().forget_through == through
+        assert bench.replica.learner.kept_from == through + 1
+
+    def test_a_surplus_is_forgotten_though_one_has_never_spoken(self) -> None:
+        bench = Bench(memory=Memory(decided_through=Slot(9)))
+        bench.step(Persisted(Slot(7), Slot(4)))
+        bench.touch(B, says=health(durable=2))
+        assert [bench.tick().forget_through for _ in range(2)] == [4, 0]
+
+
+class TestInstalling:
+    def test_votes_in_slots_of_the_state_are_dropped(self) -> None:
+        bench = Bench()
+        for slot in (2, 3, 4):
+            bench.receive(B, Accept(LOW, Slot(slot), X, NO_SLOT))
+        effects = bench.step(Installed(Slot(3)))
+        assert effects.records == (Installed(Slot(3)),)
+        assert list(bench.replica.acceptor.votes) == [4]
+        assert bench.replica.learner.decided_through == 3
+
+    def test_nothing_is_handed_on_of_what_the_state_has_executed(self) -> None:
+        bench = Bench()
+        bench.receive(B, Decided(TWO, (X, Y)))
+        effects = bench.step(Installed(TWO))
+        assert [decision.slot for decision in effects.decided] == [3]
+
+    def test_an_older_state_is_no_news(self) -> None:
+        bench = Bench(memory=Memory(decided_through=Slot(9)))
+        assert bench.step(Installed(Slot(9))) == NOTHING
+
+    def test_a_vote_in_such_a_slot_is_not_written_down(self) -> None:
+        bench = Bench()
+        bench.step(Installed(Slot(5)))
+        effects = bench.receive(B, Accept(LOW, ONE, X, NO_SLOT))
+        assert bench.replica.acceptor.votes == {}
+        assert messages(effects, Accepted) == [(B, Accepted(LOW, ONE))]
 
 
 def test_a_tick_may_come_at_any_time() -> None:

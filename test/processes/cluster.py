@@ -15,10 +15,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -98,14 +99,30 @@ class Node:
 class Cluster:
     """Some nodes, their settings and their directories.
 
+    :param transport: what peers meet over, ``tcp`` or ``unix``.
+    :param replies: the dialect of the nodes.
+    :param ports: two for each node, if the cluster shall not look for free ones itself. Several
+        clusters that are to run together need that: what nobody has taken yet seems free to all.
+    :param storage: the section of that name in the settings.
     :ivar twistd: the command that starts a node; its options follow.
     """
 
-    def __init__(self, directory: Path, nodes: int = 3, transport: str = "tcp") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        nodes: int = 3,
+        transport: str = "tcp",
+        replies: str = "seed",
+        ports: Sequence[int] = (),
+        *,
+        storage: Mapping[str, int] = MappingProxyType({}),
+    ) -> None:
         self.directory = directory
         self.transport = transport
+        self.replies = replies
+        self.storage = dict(storage)
         self.twistd: tuple[str, ...] = (TWISTD,)
-        ports = free_ports(2 * nodes)
+        ports = ports or free_ports(2 * nodes)
         self.nodes = [
             Node(f"n{number:02}", port) for number, port in enumerate(ports[:nodes], start=1)
         ]
@@ -125,7 +142,9 @@ class Cluster:
                     "data": str(self.directory / node.name),
                 }
                 for node in self.nodes
-            }
+            },
+            "storage": self.storage,
+            "options": {"replies": self.replies},
         }
 
     def _peer(self, node: Node) -> str:
@@ -195,9 +214,14 @@ class Cluster:
 
 
 @contextmanager
-def cluster(directory: Path, nodes: int = 3, transport: str = "tcp") -> Iterator[Cluster]:
+def cluster(
+    directory: Path,
+    nodes: int = 3,
+    transport: str = "tcp",
+    storage: Mapping[str, int] = MappingProxyType({}),
+) -> Iterator[Cluster]:
     """Provide a cluster that has not been started, and leave no process behind."""
-    made = Cluster(directory, nodes, transport)
+    made = Cluster(directory, nodes, transport, storage=storage)
     try:
         yield made
     finally:

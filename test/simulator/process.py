@@ -20,9 +20,10 @@ from kvpaxos.paxos.effects import (
     Ticked,
 )
 from kvpaxos.paxos.limits import Limits, Timing
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Decided, Envelope
 from kvpaxos.paxos.quorum import Quorum
-from kvpaxos.paxos.replica import Memory, Replica
+from kvpaxos.paxos.replica import Replica
 from test.simulator.agenda import Agenda
 from test.simulator.checker import Checker
 from test.simulator.clients import Clients

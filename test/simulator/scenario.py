@@ -31,11 +31,12 @@ from kvpaxos.paxos.effects import (
     Ticked,
     Wish,
 )
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Envelope, Ping, Pong
 from kvpaxos.paxos.proposer import Following, Leading, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import ReplicaRecord
-from kvpaxos.paxos.replica import Memory, Replica
+from kvpaxos.paxos.replica import Replica
 from test.simulator.machine import Machine
 from test.simulator.show import show
 

@@ -28,7 +28,10 @@ def show(value: object) -> str:  # noqa: PLR0911  (one arm a kind)
             return str(value)
         case _:
             names = getattr(value, "__match_args__", ())
-            fields = " ".join(f"{name}={show(getattr(value, name))}" for name in names)
+            parts = {name: getattr(value, name) for name in names}
+            if parts.get("incarnations") == ():
+                del parts["incarnations"]  # Nearly always everybody is on a first disk.
+            fields = " ".join(f"{name}={show(part)}" for name, part in parts.items())
             return f"{type(value).__name__}({fields})"
 
 

@@ -16,6 +16,8 @@ ballots = st.builds(Ballot, st.integers(0, ROUND_MAX), names)
 commands = st.builds(messages.Command, names, counts, counts, counts, st.binary(max_size=40))
 batches = st.lists(commands, max_size=4).map(tuple)
 votes = st.builds(messages.Vote, slots, ballots, batches)
+octets = st.binary(max_size=40)
+incarnations = st.lists(st.tuples(names, counts), max_size=3).map(tuple)
 healths = st.builds(messages.Health, ballots, st.booleans(), slots, slots, slots)
 
 MESSAGES: Final[dict[type[messages.Message], st.SearchStrategy[messages.Message]]] = {
@@ -28,6 +30,8 @@ MESSAGES: Final[dict[type[messages.Message], st.SearchStrategy[messages.Message]
     messages.AskReadSlot: st.builds(messages.AskReadSlot, counts),
     messages.Confirm: st.builds(messages.Confirm, ballots, counts),
     messages.TakeOver: st.builds(messages.TakeOver, ballots),
+    messages.Rejoin: st.builds(messages.Rejoin, counts),
+    messages.AskState: st.builds(messages.AskState, counts, octets),
     messages.Chosen: st.builds(messages.Chosen, ballots, slots, healths, instants),
     messages.Promise: st.builds(
         messages.Promise,
@@ -37,13 +41,24 @@ MESSAGES: Final[dict[type[messages.Message], st.SearchStrategy[messages.Message]
         slots,
         counts,
         counts,
+        incarnations,
     ),
-    messages.Accepted: st.builds(messages.Accepted, ballots, slots),
+    messages.Accepted: st.builds(messages.Accepted, ballots, slots, incarnations),
     messages.Nack: st.builds(messages.Nack, ballots, ballots),
     messages.Pong: st.builds(messages.Pong, healths, instants),
     messages.Decided: st.builds(messages.Decided, slots, st.lists(batches, max_size=3).map(tuple)),
     messages.ReadSlot: st.builds(messages.ReadSlot, counts, ballots, slots),
     messages.Confirmed: st.builds(messages.Confirmed, ballots, counts),
+    messages.Report: st.builds(messages.Report, counts, ballots, slots),
+    messages.StatePiece: st.builds(
+        messages.StatePiece,
+        counts,
+        octets,
+        slots,
+        octets,
+        st.lists(st.tuples(octets, octets), max_size=3).map(tuple),
+    ),
+    messages.NoState: st.builds(messages.NoState, counts),
 }
 """One strategy for each class of message."""
 
@@ -57,6 +72,9 @@ RECORDS: Final[dict[type[records.Record], st.SearchStrategy[records.Record]]] = 
     ),
     records.Formed: st.builds(records.Formed, st.text(max_size=40)),
     records.Started: st.builds(records.Started, counts),
+    records.Installed: st.builds(records.Installed, slots),
+    records.Renewed: st.builds(records.Renewed, names, counts),
+    records.Rejoined: st.builds(records.Rejoined, counts),
 }
 """One strategy for each class of record."""
 

@@ -19,7 +19,7 @@ from kvpaxos.wire.table import COUNT_MAX, ITEMS_MAX
 from test.wire.strategies import MESSAGES, RECORDS, any_message, any_record, counts, healths
 
 ACCEPTED = 34
-"""The tag of `Accepted`: two fields, a ballot and a slot."""
+"""The tag of `Accepted`: three fields, a ballot, a slot and incarnations."""
 
 NAME = NodeId("n01")
 
@@ -44,6 +44,9 @@ def test_tags_are_never_given_to_another_class() -> None:
         5: "Forming",
         6: "Formed",
         7: "Started",
+        8: "Installed",
+        9: "Renewed",
+        10: "Rejoined",
     }
     assert {kind.tag: kind.make.__name__ for kind in MESSAGE_KINDS} == {
         1: "Prepare",
@@ -56,6 +59,8 @@ def test_tags_are_never_given_to_another_class() -> None:
         8: "Confirm",
         9: "TakeOver",
         10: "Chosen",
+        11: "Rejoin",
+        12: "AskState",
         33: "Promise",
         34: "Accepted",
         35: "Nack",
@@ -63,6 +68,9 @@ def test_tags_are_never_given_to_another_class() -> None:
         37: "Decided",
         38: "ReadSlot",
         39: "Confirmed",
+        40: "Report",
+        41: "StatePiece",
+        42: "NoState",
     }
 
 
@@ -140,31 +148,40 @@ GARBAGE: dict[str, Any] = {
     "an empty array": [],
     "a group alone": [0],
     "a map": {},
-    "an unknown tag": [0, 200, [1, "n"], 1],
-    "a tag that is a flag": [0, True, [1, "n"], 1],
-    "a tag that is a float": [0, 34.0, [1, "n"], 1],
-    "a tag that cannot be hashed": [0, [34], [1, "n"], 1],
-    "a negative group": [-1, ACCEPTED, [1, "n"], 1],
-    "a group that is a flag": [True, ACCEPTED, [1, "n"], 1],
-    "a field too few": [0, ACCEPTED, [1, "n"]],
-    "a field too many": [0, ACCEPTED, [1, "n"], 1, 1],
-    "a negative slot": [0, ACCEPTED, [1, "n"], -1],
-    "a slot that is a flag": [0, ACCEPTED, [1, "n"], True],
-    "a slot that is a float": [0, ACCEPTED, [1, "n"], 1.0],
-    "a slot that is text": [0, ACCEPTED, [1, "n"], "1"],
-    "a slot out of reach": [0, ACCEPTED, [1, "n"], COUNT_MAX + 1],
-    "the largest number there is": [0, ACCEPTED, [1, "n"], 2**64 - 1],
-    "a negative round": [0, ACCEPTED, [-1, "n"], 1],
-    "a round that is a flag": [0, ACCEPTED, [True, "n"], 1],
-    "a round out of reach": [0, ACCEPTED, [ROUND_MAX + 1, "n"], 1],
-    "a node that is bytes": [0, ACCEPTED, [1, b"n"], 1],
-    "a node that is a number": [0, ACCEPTED, [1, 1], 1],
-    "half a ballot": [0, ACCEPTED, [1], 1],
-    "a ballot and a half": [0, ACCEPTED, [1, "n", 1], 1],
-    "a ballot that is text": [0, ACCEPTED, "no", 1],
-    "a time stamp": [0, ACCEPTED, [1, "n"], Timestamp(1)],
-    "an extension": [0, ACCEPTED, [1, "n"], ExtType(5, b"")],
-    "a map for a ballot": [0, ACCEPTED, {1: "n"}, 1],
+    "an unknown tag": [0, 200, [1, "n"], 1, []],
+    "a tag that is a flag": [0, True, [1, "n"], 1, []],
+    "a tag that is a float": [0, 34.0, [1, "n"], 1, []],
+    "a tag that cannot be hashed": [0, [34], [1, "n"], 1, []],
+    "a negative group": [-1, ACCEPTED, [1, "n"], 1, []],
+    "a group that is a flag": [True, ACCEPTED, [1, "n"], 1, []],
+    "a field too few": [0, ACCEPTED, [1, "n"], 1],
+    "a field too many": [0, ACCEPTED, [1, "n"], 1, [], 1],
+    "a negative slot": [0, ACCEPTED, [1, "n"], -1, []],
+    "a slot that is a flag": [0, ACCEPTED, [1, "n"], True, []],
+    "a slot that is a float": [0, ACCEPTED, [1, "n"], 1.0, []],
+    "a slot that is text": [0, ACCEPTED, [1, "n"], "1", []],
+    "a slot out of reach": [0, ACCEPTED, [1, "n"], COUNT_MAX + 1, []],
+    "the largest number there is": [0, ACCEPTED, [1, "n"], 2**64 - 1, []],
+    "a negative round": [0, ACCEPTED, [-1, "n"], 1, []],
+    "a round that is a flag": [0, ACCEPTED, [True, "n"], 1, []],
+    "a round out of reach": [0, ACCEPTED, [ROUND_MAX + 1, "n"], 1, []],
+    "a node that is bytes": [0, ACCEPTED, [1, b"n"], 1, []],
+    "a node that is a number": [0, ACCEPTED, [1, 1], 1, []],
+    "incarnations that are a map": [0, ACCEPTED, [1, "n"], 1, {"n": 2}],
+    "an incarnation alone": [0, ACCEPTED, [1, "n"], 1, [2]],
+    "an incarnation of nobody": [0, ACCEPTED, [1, "n"], 1, [[2]]],
+    "an incarnation that is a flag": [0, ACCEPTED, [1, "n"], 1, [["n", True]]],
+    "a negative incarnation": [0, ACCEPTED, [1, "n"], 1, [["n", -1]]],
+    "a piece of a state that is text": [0, 41, 1, b"", 1, b"", [["place", "held"]]],
+    "a piece of a state without a value": [0, 41, 1, b"", 1, b"", [[b"place"]]],
+    "a digest that is text": [0, 41, 1, b"", 1, "", []],
+    "a place that is a number": [0, 12, 1, 1],
+    "half a ballot": [0, ACCEPTED, [1], 1, []],
+    "a ballot and a half": [0, ACCEPTED, [1, "n", 1], 1, []],
+    "a ballot that is text": [0, ACCEPTED, "no", 1, []],
+    "a time stamp": [0, ACCEPTED, [1, "n"], Timestamp(1), []],
+    "an extension": [0, ACCEPTED, [1, "n"], ExtType(5, b""), []],
+    "a map for a ballot": [0, ACCEPTED, {1: "n"}, 1, []],
     "a body that is text": [0, 2, [1, "n"], 1, [["n", 1, 1, 0, "body"]], 0],
     "a sequence that is a flag": [0, 2, [1, "n"], 1, [["n", 1, True, 0, b""]], 0],
     "a command too short": [0, 2, [1, "n"], 1, [["n", 1, 1, b""]], 0],
@@ -188,8 +205,8 @@ def test_garbage_is_refused(unpacked: Any) -> None:
     [
         b"",
         b"\xc1",
-        packb([0, ACCEPTED, [1, "n"], 1]) + b"\x00",
-        packb([0, ACCEPTED, [1, "n"], 1])[:-1],
+        packb([0, ACCEPTED, [1, "n"], 1, []]) + b"\x00",
+        packb([0, ACCEPTED, [1, "n"], 1, []])[:-1],
         b"\x94\x00\x22\x92\x01\xa1\xff\x01",
         b"\x91" * 100_000,
         b"\x91" * 900 + b"\x00",
@@ -219,7 +236,7 @@ def test_bytes_that_are_no_message_are_refused(data: bytes) -> None:
 
 def test_an_error_stays_short_however_long_the_field() -> None:
     with pytest.raises(WireError) as caught:
-        decode(packb([0, ACCEPTED, [1, "n" * 1_000_000, 3], 1]))
+        decode(packb([0, ACCEPTED, [1, "n" * 1_000_000, 3], 1, []]))
     assert len(str(caught.value)) < 200
 
 

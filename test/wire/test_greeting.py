@@ -28,13 +28,24 @@ from kvpaxos.wire.greeting import (
     decode_frame,
     encode_greeting,
 )
-from test.wire.strategies import any_message, counts, names
+from test.wire.strategies import any_message, counts, incarnations, names
 
 texts = st.text(max_size=40)
 member_lists = st.lists(names, max_size=5).map(tuple)
 standings = st.builds(Standing, texts, st.booleans())
 identities = st.builds(
-    Identity, names, member_lists, texts, st.booleans(), counts, counts, texts, counts, texts
+    Identity,
+    names,
+    member_lists,
+    texts,
+    st.booleans(),
+    counts,
+    counts,
+    texts,
+    counts,
+    texts,
+    texts,
+    incarnations,
 )
 
 STRATEGIES: Final[dict[type[Greeting], st.SearchStrategy[Greeting]]] = {
@@ -42,7 +53,7 @@ STRATEGIES: Final[dict[type[Greeting], st.SearchStrategy[Greeting]]] = {
     Welcome: st.builds(Welcome, identities),
     Refused: st.builds(Refused, texts),
     Form: st.builds(Form, texts, member_lists),
-    Stands: st.builds(Stands, standings),
+    Stands: st.builds(Stands, standings, incarnations),
     Holds: st.builds(Holds, counts, texts),
 }
 
@@ -96,7 +107,7 @@ def test_changed_fields_are_another_greeting_or_refused(data: st.DataObject) -> 
     if at < 4:
         fields[at] = data.draw(leaf)
     else:
-        fields[4][data.draw(st.integers(0, 8))] = data.draw(leaf | st.lists(leaf, max_size=2))
+        fields[4][data.draw(st.integers(0, 10))] = data.draw(leaf | st.lists(leaf, max_size=2))
     with suppress(WireError):
         decode_frame(packb(fields))
 
@@ -125,5 +136,6 @@ def test_a_greeting_of_many_members_fits_its_limit() -> None:
         2**60,
         "h" * 64,
         "r" * 100,
+        tuple((member, 2**40) for member in members),
     )
     assert len(encode_greeting(Hello(PROTOCOL_VERSION, members[1], identity))) < GREETING_BYTES_MAX

@@ -8,12 +8,12 @@ from typing import Final, NamedTuple
 
 from twisted.web import http
 
-from kvpaxos.errors import BadRequest, Forbidden, OutcomeUnknown, TooLarge, Unavailable
+from kvpaxos.errors import BadRequest, Forbidden, NoSpace, OutcomeUnknown, TooLarge, Unavailable
 from kvpaxos.node.http.catalog import Operation
 from kvpaxos.node.http.dialects import Dialect, Verb
 from kvpaxos.node.http.failures import FAULTS, refusal
 from kvpaxos.node.http.limits import HttpLimits
-from kvpaxos.node.http.replies import MESSAGES, Replies
+from kvpaxos.node.http.replies import JSON, MESSAGES, OCTETS, Replies
 from kvpaxos.node.http.shapes import SHAPES, Schema, number, verdict
 from kvpaxos.store.requests import Numbered
 
@@ -24,6 +24,7 @@ class Answer(NamedTuple):
     :ivar example: a body, or None if the schema says enough.
     :ivar headers: those that not every reply has.
     :ivar common: whether other operations end in it too, in the same words.
+    :ivar kind: the type of the body.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Answer(NamedTuple):
     example: bytes | None
     headers: tuple[str, ...] = ()
     common: bool = False
+    kind: str = JSON
 
 
 _MEANINGS: Final = MappingProxyType(
@@ -59,6 +61,9 @@ _FAILURES: Final[Mapping[str, Exception]] = MappingProxyType(
         "No quorum, no leader, or too much to do, or the node is not ready": Unavailable(
             "no leader is known"
         ),
+        "The node's disk is nearly full, and this would fill it further": NoSpace(
+            "the disk of this node is nearly full"
+        ),
         "The deadline passed while the request was under way": OutcomeUnknown(
             "the request was sent, and nothing was heard of it in time"
         ),
@@ -71,7 +76,8 @@ def answers(operation: Operation, dialect: Dialect, limits: HttpLimits) -> Itera
     """Yield all that may come of ``operation``."""
     if operation.verb is None:
         schema = SHAPES[operation.gives](dialect, limits)
-        yield Answer("done", "Done", schema, http.OK, None)
+        kind = OCTETS if operation.gives == "backup" else JSON
+        yield Answer("done", "Done", schema, http.OK, None, kind=kind)
     else:
         yield _done(operation.verb, dialect)
         yield from _denials(operation.verb, dialect)

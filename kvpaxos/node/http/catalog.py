@@ -6,7 +6,7 @@ from collections.abc import Callable
 from math import ceil
 from typing import Final, NamedTuple, TypeAlias, cast, get_args
 
-from kvpaxos.errors import Forbidden, OutcomeUnknown
+from kvpaxos.errors import Forbidden, NoSpace, OutcomeUnknown
 from kvpaxos.node.http.dialects import Verb
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.http.parameters import WHOLE_MAX
@@ -79,6 +79,8 @@ class Operation(NamedTuple):
             return self.tag == "node"
         if issubclass(error, OutcomeUnknown):
             return self.verb is not None
+        if issubclass(error, NoSpace):
+            return self.verb is not None and self.verb not in {"get", "count", "delete"}
         return True
 
 
@@ -276,6 +278,15 @@ OPERATIONS: Final = (
         (),
         (FROM_NODE, TO_NODE, STATE, DELAY, LOSS),
         any_of=(STATE, DELAY, LOSS),
+    ),
+    Operation(
+        "/kvman/backup",
+        ("GET",),
+        "node",
+        "Read the whole state of one moment, as a backup",
+        "backup",
+        (),
+        (CONSISTENCY, TIMEOUT),
     ),
     Operation(
         "/kvman/journal",

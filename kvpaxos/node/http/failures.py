@@ -13,6 +13,7 @@ from kvpaxos.errors import (
     BadRequest,
     DiskError,
     Forbidden,
+    NoSpace,
     OutcomeUnknown,
     StartError,
     TooLarge,
@@ -23,6 +24,10 @@ from kvpaxos.node.http.replies import Headers, Replies, Reply
 
 RETRY_AFTER_S: Final = 1
 """When a request that found no quorum is worth another try: an election takes about as long."""
+
+
+ROOM_AFTER_S: Final = 5
+"""The same where there was no room on the disk: it takes longer until somebody has made some."""
 
 
 class Refusal(NamedTuple):
@@ -88,12 +93,25 @@ def _retry_after(_: BaseException) -> Headers:
     return ((b"Retry-After", b"%d" % RETRY_AFTER_S),)
 
 
+def _room_after(_: BaseException) -> Headers:
+    return ((b"Retry-After", b"%d" % ROOM_AFTER_S),)
+
+
 _MEND: Final = "nothing was changed: mend the request before you send it again"
 
 FAULTS: Final = (
     Fault(TooLarge, http.REQUEST_ENTITY_TOO_LARGE, "no", _MEND),
     Fault(BadRequest, http.BAD_REQUEST, "no", _MEND),
     Fault(Forbidden, http.FORBIDDEN, "no", "nothing was changed"),
+    # It stands before Unavailable, of which it is a kind.
+    Fault(
+        NoSpace,
+        http.INSUFFICIENT_STORAGE_SPACE,
+        "no",
+        "nothing was changed, and it is safe to send the request again: another node may have"
+        " room, and this one still reads and deletes",
+        headers=_room_after,
+    ),
     Fault(
         Unavailable,
         http.SERVICE_UNAVAILABLE,

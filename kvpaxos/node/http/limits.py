@@ -31,7 +31,7 @@ class HttpLimits:
     :ivar linger_s_max: how long the rest of a refused request is still read, so that its sender
         sees the refusal and not a broken connection.
     :ivar linger_bytes_max: the same in bytes.
-    :ivar dumps_max: dumps under way. Each of them holds a view of the state.
+    :ivar dumps_max: dumps and backups under way. Each of them holds a view of the state.
     :ivar page_entries_max: pairs that a dump reads at a time.
     :ivar page_bytes_max: the same in bytes of keys and values, though one pair always fits.
     :ivar page_s_max: how long a client may take to read one page of a dump.

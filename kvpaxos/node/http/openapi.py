@@ -18,6 +18,7 @@ from kvpaxos.node.http.catalog import (
 )
 from kvpaxos.node.http.dialects import Dialect
 from kvpaxos.node.http.limits import HttpLimits
+from kvpaxos.node.http.replies import JSON
 from kvpaxos.node.http.shapes import COUNT, TEXT, Members, Schema, having
 from kvpaxos.node.http.store import ReadKind
 from kvpaxos.version import VERSION
@@ -35,8 +36,6 @@ A path that takes GET takes HEAD too, and every path answers OPTIONS.
 
 _IN_QUERY: Final = frozenset({"GET", "DELETE"})
 """The methods whose parameters are described as those of a query; others have a body."""
-
-_JSON: Final = "application/json"
 
 _RECEIPT: Final[Members] = {
     "X-Kvpaxos-Slot": {**COUNT, "description": "the slot of the log that the reply rests on"},
@@ -129,7 +128,7 @@ class _Face:
         form = {**self._members(operation), "additionalProperties": TEXT}
         contents = {
             "application/x-www-form-urlencoded": form,
-            _JSON: self._members(operation, null=True),
+            JSON: self._members(operation, null=True),
             "multipart/form-data": {**form, "propertyNames": {"minLength": 1}},
         }
         asked = operation.required or operation.optional
@@ -164,6 +163,7 @@ class _Face:
             yield str(status), self._refer("responses", name, self._response(these))
 
     def _response(self, these: Sequence[Answer]) -> Schema:
+        (kind,) = {answer.kind for answer in these}
         schemas = {json.dumps(answer.schema): answer.schema for answer in these}
         one, *others = schemas.values()
         content: Schema = {"schema": {"anyOf": [one, *others]} if others else one}
@@ -177,7 +177,7 @@ class _Face:
                 name: self._refer("headers", name, {"required": True, "schema": schema})
                 for name, schema in {**_RECEIPT, **headers}.items()
             },
-            "content": {_JSON: {**content, **({"examples": examples} if examples else {})}},
+            "content": {kind: {**content, **({"examples": examples} if examples else {})}},
         }
 
 

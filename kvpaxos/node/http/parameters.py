@@ -79,11 +79,12 @@ class Parameters:
 
     def timeout_s(self) -> float:
         """Return how many seconds from now this request may take."""
-        timeout_s = self.decimal("timeout", most=self._limits.timeout_s_max)
+        most = self._limits.timeout_s_max
+        timeout_s = self._decimal("timeout")
         if timeout_s is None:
             return self._limits.timeout_s_default
-        if timeout_s == 0.0:
-            raise BadRequest("timeout must be more than 0 seconds")
+        if not 0.0 < timeout_s <= most:
+            raise BadRequest(f"timeout must be a number above 0 and at most {most:g}")
         return timeout_s
 
     def stale(self) -> bool:
@@ -112,11 +113,8 @@ class Parameters:
 
     def decimal(self, name: str, *, most: float) -> float | None:
         """Return a number from 0 to ``most``, or None if it is not given."""
-        raw = self._numeral(name)
-        if raw is None:
-            return None
-        number = float(raw) if _DECIMAL.fullmatch(raw) else -1.0
-        if not 0.0 <= number <= most:
+        number = self._decimal(name)
+        if number is not None and not 0.0 <= number <= most:
             raise BadRequest(f"{name} must be a number from 0 to {most:g}")
         return number
 
@@ -129,6 +127,13 @@ class Parameters:
         if not least <= number <= most:
             raise BadRequest(f"{name} must be a whole number from {least} to {most}")
         return number
+
+    def _decimal(self, name: str) -> float | None:
+        """Return a number that is not negative, or one below 0 for whatever else is given."""
+        raw = self._numeral(name)
+        if raw is None:
+            return None
+        return float(raw) if _DECIMAL.fullmatch(raw) else -1.0
 
     def _requestid(self) -> bytes | None:
         requestid, alias = self._identifier("requestid"), self._identifier("id")

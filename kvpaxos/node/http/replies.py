@@ -112,7 +112,8 @@ def told(described: object) -> Reply:
 
 def reused(identity: Identity | None) -> str:
     """Say that another request had this identity first."""
-    return f"another request, with other parameters, has the same identity{_alone(identity)}"
+    name = "opid" if isinstance(identity, Numbered) else "requestid"
+    return f"another request, with other parameters, has the same {name}{_alone(identity)}"
 
 
 def receipt_headers(receipt: Receipt) -> Headers:
@@ -124,10 +125,16 @@ def receipt_headers(receipt: Receipt) -> Headers:
     )
 
 
+JSON: Final = "application/json"
+
+OCTETS: Final = "application/octet-stream"
+"""The type of what is no JSON."""
+
+
 def body_headers(receipt: Receipt) -> Headers:
     """Return the headers that stand above every body."""
     return (
-        (b"Content-Type", b"application/json"),
+        (b"Content-Type", JSON.encode()),
         (b"Cache-Control", b"no-store"),
         *receipt_headers(receipt),
     )

@@ -17,6 +17,7 @@ from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed
 
 from kvpaxos.errors import BadRequest, TooLarge, Unavailable
+from kvpaxos.node.http.backup import Backup
 from kvpaxos.node.http.connection import Request
 from kvpaxos.node.http.dialects import Verb
 from kvpaxos.node.http.dump import Dump
@@ -24,8 +25,9 @@ from kvpaxos.node.http.failures import allow
 from kvpaxos.node.http.guard import Guard
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.http.parameters import Parameters
-from kvpaxos.node.http.replies import Replies, Reply, reused, told
+from kvpaxos.node.http.replies import OCTETS, Replies, Reply, reused, told
 from kvpaxos.node.http.store import LinkChange, Store
+from kvpaxos.node.http.streaming import Pages, Stream
 from kvpaxos.paxos.ballot import FIRST_SLOT
 from kvpaxos.store.commands import (
     Append,
@@ -68,12 +70,12 @@ class Routes:
         self._store = store
         self._clock = clock
         self._guard = guard
-        self._dumps: set[Dump] = set()
+        self._streams: set[Stream] = set()
 
     def close(self) -> None:
-        """Break off the dumps under way, so that nobody holds a view any more."""
-        for dump in list(self._dumps):
-            dump.break_off("the node is stopping")
+        """Break off what is being streamed, so that nobody holds a view any more."""
+        for stream in list(self._streams):
+            stream.break_off("the node is stopping")
 
     @router.route("/kv/insert", methods=_WRITE)
     @router.route("/kv/put", methods=_WRITE)
@@ -144,22 +146,29 @@ class Routes:
         after = asked.after()
         limit = asked.whole("limit", least=1)
         receipt = await self._store.read(stale=False, timeout_s=asked.timeout_s())
-        if len(self._dumps) >= self.limits.dumps_max:
-            raise Unavailable(f"{self.limits.dumps_max} dumps are under way already")
-
+        self._check_streams()
         request.begin(receipt)
         if request.method != b"HEAD":
-            dump = Dump(
-                request,
-                self._store.view(),
-                after=after,
-                limit=limit,
-                limits=self.limits,
-                clock=self._clock,
-                closed=self._dumps.discard,
-            )
-            self._dumps.add(dump)
-            await dump.run()
+            view = self._store.view()
+            await self._stream(request, Dump(view, after=after, limit=limit, limits=self.limits))
+        return b""
+
+    @router.route("/kvman/backup", methods=["GET"])
+    async def backup(self, request: Request) -> bytes:
+        """Stream the whole state, as a backup."""
+        self._admit(request)
+        asked = self._parameters(request)
+        stale = asked.stale()
+        receipt = await self._store.read(stale=stale, timeout_s=asked.timeout_s())
+        self._check_streams()
+        header, view = self._store.whole()
+        pages = Backup(header, view, self.limits)
+        request.begin(receipt)
+        request.setHeader(b"content-type", OCTETS.encode())
+        if request.method == b"HEAD":
+            pages.close()
+        else:
+            await self._stream(request, pages)
         return b""
 
     @router.route("/kvman/shutdown", methods=["GET", "POST"])
@@ -297,6 +306,21 @@ class Routes:
             case _:
                 assert_never(result.outcome)
         return request.fail(Failure(error), written.receipt)
+
+    def _check_streams(self) -> None:
+        if len(self._streams) >= self.limits.dumps_max:
+            raise Unavailable(f"{self.limits.dumps_max} dumps are under way already")
+
+    def _stream(self, request: Request, pages: Pages) -> Deferred[None]:
+        stream = Stream(
+            request,
+            pages,
+            limits=self.limits,
+            clock=self._clock,
+            closed=self._streams.discard,
+        )
+        self._streams.add(stream)
+        return stream.run()
 
     def _admit(self, request: Request) -> None:
         self._guard.admit(request.getClientAddress(), request.requestHeaders)

@@ -93,6 +93,10 @@ JOURNAL: Final = having(
     },
 )
 
+DISK: Final = having(
+    {}, optional={"free_bytes": COUNT_OR_NULL, **dict.fromkeys(("low", "reserve_held"), FLAG)}
+)
+
 STATE: Final = having(
     {
         **dict.fromkeys(("keys", "revision"), COUNT),
@@ -114,9 +118,10 @@ STATUS: Final = having(
         **dict.fromkeys(("life", "steps", "decided", "applied", "kept_from", "requests"), COUNT),
         "uptime_s": AMOUNT,
         "ready": FLAG,
-        "trouble": TEXT_OR_NULL,
+        **dict.fromkeys(("trouble", "alarm"), TEXT_OR_NULL),
         "peers": each(PEER),
         "journal": JOURNAL,
+        "disk": DISK,
         "state": STATE,
     },
 )
@@ -158,6 +163,7 @@ SHAPES: Final[Mapping[str, Callable[[Dialect, HttpLimits], Schema]]] = MappingPr
     {
         "agreed": lambda dialect, _: exactly({"success": {"const": dialect.yes}}),
         "dump": lambda _, __: each(PAIR),
+        "backup": lambda _, __: {},
         "status": lambda _, __: STATUS,
         "limits": lambda _, limits: _limits(limits),
         "links": lambda _, __: having({"links": each(LINK)}),

@@ -37,9 +37,9 @@ def make_site(
     connections, and closes the others after their reply.
 
     :param dialect: how replies are spelled, a name in `DIALECTS`.
-    :param names: host names by which ``shutdown``, ``links`` and ``journal`` may be asked, besides
-        addresses and localhost.
-    :param open_to_all: whether ``shutdown``, ``links`` and ``journal`` answer other machines too.
+    :param names: host names by which the paths for those who run the node may be asked, besides
+        addresses and localhost. See `kvpaxos.node.http.guard`.
+    :param open_to_all: whether these paths answer other machines too.
     :raises ConfigError: there is no such dialect.
     """
     if dialect not in DIALECTS:

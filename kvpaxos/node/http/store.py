@@ -8,10 +8,12 @@ from typing import Literal, NamedTuple, Protocol, TypeAlias
 
 from twisted.internet.defer import Deferred
 
+from kvpaxos.store.backup import Header
 from kvpaxos.store.commands import Operation
 from kvpaxos.store.entry import Entry
 from kvpaxos.store.requests import Identity
 from kvpaxos.store.results import Result
+from kvpaxos.store.view import Record
 
 ReadKind: TypeAlias = Literal["quorum", "lease", "read_lease", "stale", "logged"]
 
@@ -79,9 +81,26 @@ class View(Protocol):
         """
         ...
 
+    def piece(self, after: bytes | None, bytes_max: int) -> list[Record]:
+        """Return what the engine holds above the place ``after``, or from the first, in order.
+
+        Bounds and end are as in `page`.
+        """
+        ...
+
     def close(self) -> None:
         """Let go of the moment. To do it twice is harmless."""
         ...
+
+
+class Whole(NamedTuple):
+    """All there is to the state.
+
+    :ivar header: of which cluster it is, after which slot, and what there is in ``view``.
+    """
+
+    header: Header
+    view: View
 
 
 class Store(Protocol):
@@ -106,7 +125,7 @@ class Store(Protocol):
         ...
 
     def read(self, *, stale: bool, timeout_s: float) -> Deferred[Receipt]:
-        """Fire when `get`, `count` and `view` may be called, in the same turn of the reactor.
+        """Fire when `get`, `count`, `view` and `whole` may be called, in that turn of the reactor.
 
         What they return is then linearizable, unless ``stale``. Canceled if the client hangs up.
 
@@ -128,6 +147,13 @@ class Store(Protocol):
 
     def view(self) -> View:
         """Return the state as it is now. The caller closes it."""
+        ...
+
+    def whole(self) -> Whole:
+        """Return all of the state as it is now. The caller closes the view.
+
+        :raises Unavailable: the node belongs to no cluster yet.
+        """
         ...
 
     def status(self) -> Described:

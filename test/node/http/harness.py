@@ -24,14 +24,16 @@ from kvpaxos.node.http.store import (
     JournalPage,
     LinkChange,
     Receipt,
+    Whole,
     Written,
 )
+from kvpaxos.store.backup import Header
 from kvpaxos.store.commands import Operation, Set
 from kvpaxos.store.entry import Entry
 from kvpaxos.store.machine import Machine
 from kvpaxos.store.requests import Identity, encode_request
 from kvpaxos.store.results import Result
-from kvpaxos.store.view import View
+from kvpaxos.store.view import Record, View
 
 LOOPBACK = IPv4Address("TCP", "127.0.0.1", 50000)
 ELSEWHERE = IPv4Address("TCP", "192.0.2.7", 50000)
@@ -53,6 +55,12 @@ class FakeView:
         if self.broken is not None:
             raise self.broken
         return self._view.page(after, limit, bytes_max)
+
+    def piece(self, after: bytes | None, bytes_max: int) -> list[Record]:
+        self.pages += 1
+        if self.broken is not None:
+            raise self.broken
+        return self._view.piece(after, bytes_max)
 
     def close(self) -> None:
         self.closings += 1
@@ -77,6 +85,7 @@ class FakeStore:
         self._identities: list[Identity | None] = []
         self.views: list[FakeView] = []
         self.breaks_views: Exception | None = None
+        self.unformed: Exception | None = None
         self.switched: list[LinkChange] = []
         self.journal_next: int | None = None
         self.journal_calls: list[tuple[int, int]] = []
@@ -155,6 +164,13 @@ class FakeStore:
         view.broken = self.breaks_views
         self.views.append(view)
         return view
+
+    def whole(self) -> Whole:
+        if self.unformed is not None:
+            raise self.unformed
+        machine = self._machine
+        numbers = self._slot, machine.revision, machine.count, machine.digest
+        return Whole(Header("c" * 32, 0, *numbers), self.view())
 
     def status(self) -> Described:
         return {"node": "n01", "role": "leading"}
@@ -324,14 +340,7 @@ class Client:
         **headers: str,
     ) -> None:
         """Send one request."""
-        lines = [f"{method} {target} HTTP/1.1"]
-        lines.append(f"Host: {headers.pop('Host', '127.0.0.1:8801')}")
-        lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
-        if content_type is not None:
-            lines.append(f"Content-Type: {content_type}")
-        if body:
-            lines.append(f"Content-Length: {len(body)}")
-        self.send("\r\n".join([*lines, "", ""]).encode() + body)
+        self.send(request(method, target, body, content_type, **headers))
 
     def reply(self, *, to: str = "GET") -> Reply:
         """Return the next reply of those that have come."""
@@ -401,6 +410,24 @@ def assert_is_sentence(text: str) -> None:
     assert text[0].isupper()
     assert text.endswith(".")
     assert ".." not in text
+
+
+def request(
+    method: str,
+    target: str,
+    body: bytes = b"",
+    content_type: str | None = None,
+    **headers: str,
+) -> bytes:
+    """Return one request as it is sent."""
+    lines = [f"{method} {target} HTTP/1.1"]
+    lines.append(f"Host: {headers.pop('Host', '127.0.0.1:8801')}")
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    if content_type is not None:
+        lines.append(f"Content-Type: {content_type}")
+    if body:
+        lines.append(f"Content-Length: {len(body)}")
+    return "\r\n".join([*lines, "", ""]).encode() + body
 
 
 def parse(data: bytes, method: str = "GET") -> tuple[Reply, int]:

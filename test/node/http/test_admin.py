@@ -39,6 +39,7 @@ GUARDED = [
     ("GET", "/kvman/links"),
     ("POST", "/kvman/links?state=cut"),
     ("GET", "/kvman/journal"),
+    ("GET", "/kvman/backup"),
 ]
 OPEN = ["/kv/get?key=taken", "/kvman/countkey", "/kvman/status", "/kvman/limits", "/healthz"]
 
@@ -47,7 +48,7 @@ OPEN = ["/kv/get?key=taken", "/kvman/countkey", "/kvman/status", "/kvman/limits"
 def test_guarded_paths_answer_on_this_machine_only(method: str, target: str, node: Node) -> None:
     for address in LOCAL:
         assert node.connect(address).ask(method, target).status == 200
-    node.turn(3)
+        node.turn(3)
     done = (node.store.shutdowns, len(node.store.switched), len(node.store.journal_calls))
 
     for remote in REMOTE:

@@ -273,6 +273,7 @@ METHODS = {
     "/kvman/limits": {"GET", "HEAD"},
     "/kvman/links": {"GET", "HEAD", "POST"},
     "/kvman/journal": {"GET", "HEAD"},
+    "/kvman/backup": {"GET", "HEAD"},
     "/healthz": {"GET", "HEAD"},
     "/readyz": {"GET", "HEAD"},
 }

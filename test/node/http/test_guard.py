@@ -16,6 +16,7 @@ GUARDED = [
     ("GET", "/kvman/links"),
     ("POST", "/kvman/links?state=cut"),
     ("GET", "/kvman/journal"),
+    ("GET", "/kvman/backup"),
 ]
 
 OUR_HOSTS = [

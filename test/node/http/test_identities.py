@@ -227,6 +227,8 @@ def test_the_same_identity_with_other_parameters_is_refused(identity: str, diale
     assert reply.headers["x-kvpaxos-read"] == "logged"
     if dialect != "handout":
         assert_members(reply.json, {"message": ..., "applied": "no"})
+        name = "opid" if "opid" in identity else "requestid"
+        assert f"has the same {name};" in reply.json["message"]
     assert first.body == again.body
     assert node.store.value_of(b"a") == b"b"
 

@@ -108,8 +108,12 @@ def test_any_text_is_a_key_and_a_value(text: str, dialect: str) -> None:
 @pytest.mark.parametrize("dialect", DIALECTS)
 @pytest.mark.parametrize("text", TEXTS.values(), ids=TEXTS)
 def test_any_text_comes_out_of_every_reply_as_it_went_in(text: str, dialect: str) -> None:
-    node = Node(dialect=dialect)
-    said = DIALECTS[dialect]
+    assert_comes_out_as_it_went_in(text, Node(dialect=dialect))
+
+
+def assert_comes_out_as_it_went_in(text: str, node: Any) -> None:
+    """Hold every reply of a node that holds nothing, this one or a real one, to that."""
+    said = DIALECTS[node.dialect]
     both = form(key=text, value=text)
     assert node.ask("POST", "/kv/insert", both).json == {"success": said.yes}
     updated = node.ask("POST", "/kv/update", both).json
@@ -491,6 +495,12 @@ def test_bytes_survive_a_form_and_a_multipart_body(value: bytes, key: bytes) -> 
     for source in read:
         asked = Parameters(HttpLimits(), **source)
         assert (asked.key(), asked.value()) == (key, value)
+
+
+@pytest.mark.parametrize("bad", ["0", "0.0", "1e-400", "61", "-1", "nan", "soon", ""])
+def test_a_bad_timeout_is_told_the_whole_rule(bad: str) -> None:
+    with pytest.raises(BadRequest, match=r"^timeout must be a number above 0 and at most 60$"):
+        Parameters(HttpLimits(), query=f"timeout={bad}".encode()).timeout_s()
 
 
 def test_limits_are_those_of_the_settings() -> None:

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from kvpaxos.errors import BadRequest, OutcomeUnknown, TooLarge, Unavailable
+from kvpaxos.errors import BadRequest, NoSpace, OutcomeUnknown, TooLarge, Unavailable
 from kvpaxos.node.http.limits import HttpLimits
 from test.node.http.harness import Node, assert_members
 
@@ -41,6 +41,7 @@ def test_a_request_that_makes_no_sense_never_reaches_the_store(node: Node) -> No
 
 TROUBLES = [
     (Unavailable("no leader is known"), 503, "no", "1"),
+    (NoSpace("the disk of this node is nearly full"), 507, "no", "5"),
     (OutcomeUnknown("no quorum answered within 5 s"), 504, "unknown", "1"),
     (TooLarge("the operation does not fit into a command"), 413, "no", None),
     (BadRequest("the operation makes no sense"), 400, "no", None),

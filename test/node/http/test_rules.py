@@ -10,7 +10,7 @@ import pytest
 
 from kvpaxos.errors import OutcomeUnknown, Unavailable
 from kvpaxos.node.http.dialects import DIALECTS
-from kvpaxos.node.http.limits import HttpLimits
+from kvpaxos.store.limits import VALUE_BYTES_MAX
 from test.node.http.harness import Node, assert_is_sentence
 
 Given = Mapping[str, str]
@@ -76,9 +76,14 @@ RULES = [
     Rule("a key given both ways", "key", instead(key_base64="dGFrZW4="), 400),
     Rule("a key in bad base64", "key", lambda g: {**without("key")(g), "key_base64": "!"}, 400),
     Rule("a missing value", "value", without("value"), 400),
-    Rule("a value over its limit", "value", instead(value="v" * 1025), 413),
+    Rule("a value over its limit", "value", instead(value="v" * (VALUE_BYTES_MAX + 1)), 413),
     Rule("a value given both ways", "value", instead(value_base64=""), 400),
-    Rule("an expected value over its limit", "expect", instead(expect="v" * 1025), 413),
+    Rule(
+        "an expected value over its limit",
+        "expect",
+        instead(expect="v" * (VALUE_BYTES_MAX + 1)),
+        413,
+    ),
     Rule("an expected value given both ways", "expect", instead(expect_base64=""), 400),
     Rule("a consistency of its own", "consistency", instead(consistency="strong"), 400),
     Rule("a timeout that is no number", "timeout", instead(timeout="soon"), 400),
@@ -108,7 +113,7 @@ TABLE = [
 
 
 def filled(dialect: str = "seed") -> Node:
-    node = Node(dialect=dialect, limits=HttpLimits(value_bytes_max=1024))
+    node = Node(dialect=dialect)
     node.ask("POST", "/kv/insert", b"key=taken&value=old")
     return node
 

@@ -1,0 +1,131 @@
+"""``kvpaxos restore``, carried out.
+
+A data directory is made in an order in which no part of it can be taken for the whole: the journal
+comes first, and says through which slot the state goes; the state says so itself with its last
+write. A node refuses to start between the two.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Final
+
+from kvpaxos.cli.archive import described, read, reader_of
+from kvpaxos.cli.decided import JOURNAL_NAME
+from kvpaxos.cli.output import counted, print_json
+from kvpaxos.config.cluster import ClusterConfig, NodeConfig
+from kvpaxos.engine.rocks import RocksEngine
+from kvpaxos.engine.shelf import STATE
+from kvpaxos.errors import BackupUnreadable, ConfigError
+from kvpaxos.journal.log import Journal
+from kvpaxos.node.preflight import check_directory
+from kvpaxos.node.recovery import GROUP
+from kvpaxos.node.settings import read_settings
+from kvpaxos.node.state import State
+from kvpaxos.paxos.ballot import Slot
+from kvpaxos.paxos.records import Installed
+from kvpaxos.store.backup import Header
+from kvpaxos.store.restoration import Restoration
+
+UNFINISHED: Final = "restore-unfinished"
+"""Lies in a data directory as long as a restore is not through with it."""
+
+
+def restore(name: str, nodes: Sequence[str], settings: str | None, *, as_json: bool) -> None:
+    """Make the data directories of ``nodes``, or of all in the settings, from the file ``name``."""
+    cluster = read_settings(settings)
+    if cluster.options.volatile:
+        raise ConfigError(
+            f'{cluster.source} says "volatile": its nodes keep nothing on a disk, so nothing can be'
+            " restored there."
+        )
+    chosen = [cluster.node(node) for node in dict.fromkeys(nodes or cluster.members)]
+    for node in chosen:
+        _check_empty(node)
+    made: dict[str, object] = {}
+    for node in chosen:
+        header, digest = _restore(Path(name), node, cluster)
+        made = {**described(header), "digest": f"{digest:032x}"}
+        if not as_json:
+            print(  # noqa: T201 -- it is what was asked for
+                f"{node.node}: {counted(header.count, 'key')} in {node.data}, revision"
+                f" {header.revision}, as after slot {header.slot}; digest {digest:032x}"
+            )
+    if as_json:
+        print_json({"success": True, "nodes": [node.node for node in chosen], **made})
+    elif len(chosen) < len(cluster.nodes):
+        others = [node for node in cluster.members if node not in {one.node for one in chosen}]
+        print(f"restore the same backup for {', '.join(others)}, then start all nodes")  # noqa: T201
+
+
+def _check_empty(node: NodeConfig) -> None:
+    """Make sure that nothing is lost if the data directory of ``node`` is made.
+
+    :raises ConfigError: something is there.
+    """
+    check_directory(node)
+    directory = Path(node.data)
+    try:
+        names = {path.name for path in directory.iterdir()} if directory.exists() else set()
+    except OSError as error:
+        raise ConfigError(f"{directory}: {error.strerror}; let this user read it.") from None
+    if UNFINISHED in names:
+        raise ConfigError(
+            f"{directory} holds what a restore has left that did not end; remove that directory,"
+            " and restore again."
+        )
+    if names:
+        raise ConfigError(
+            f"{directory} is not empty, and {node.node} can be restored into an empty directory"
+            " only; move away what is there, or name another directory in the settings."
+        )
+
+
+def _restore(path: Path, node: NodeConfig, cluster: ClusterConfig) -> tuple[Header, int]:
+    """Make the data directory of ``node``; return what it is of, and the digest of its state."""
+    directory = Path(node.data)
+    existed = directory.exists()
+    directory.mkdir(parents=True, exist_ok=True)
+    try:
+        return _fill(directory, path, node, cluster)
+    except BaseException:
+        # Nothing that was there before is lost: it was empty.
+        for made in (JOURNAL_NAME, STATE):
+            shutil.rmtree(directory / made, ignore_errors=True)
+        (directory / UNFINISHED).unlink(missing_ok=True)
+        if not existed:
+            directory.rmdir()
+        raise
+
+
+def _fill(
+    directory: Path, path: Path, node: NodeConfig, cluster: ClusterConfig
+) -> tuple[Header, int]:
+    unfinished = directory / UNFINISHED
+    unfinished.touch()
+    reader = reader_of(str(path))
+    pieces = read(path, reader, f"restore {node.node}")
+    first = next(pieces, [])
+    header = reader.header
+    assert header is not None, "it comes before the records"
+    if header.group != GROUP:
+        raise BackupUnreadable(f"{path} is of the group {header.group}, which no node here has.")
+    with closing(Journal.open(directory / JOURNAL_NAME)) as journal:
+        journal.append(GROUP, [Installed(Slot(header.slot))])
+        journal.sync()
+    with closing(RocksEngine(directory / STATE)) as engine:
+        restoration = Restoration(engine, GROUP)
+        restoration.add(first)
+        for piece in pieces:
+            restoration.add(piece)
+        # All of it is proved by now.
+        restoration.finish(header.count, header.revision)
+        engine.flush()
+        state = State(engine, GROUP, value_bytes_max=cluster.limits.value_bytes_max)
+        unfinished.unlink()
+        state.commit(Slot(header.slot))
+        engine.flush()
+        return header, state.machine.digest

@@ -1,0 +1,48 @@
+"""With what a node introduces itself, and as what it comes into a cluster."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+
+from kvpaxos.config.cluster import ClusterConfig
+from kvpaxos.journal.log import Journal
+from kvpaxos.node.handshake import Handshake
+from kvpaxos.node.recovery import formation_of, origin_of
+from kvpaxos.node.state import State
+from kvpaxos.paxos.ballot import NO_SLOT, NodeId
+from kvpaxos.wire.greeting import Holds
+
+
+def introduction(
+    cluster: ClusterConfig,
+    node: NodeId,
+    journal: Journal,
+    state: State,
+    *,
+    may_rejoin: bool,
+    random: Random,
+    held: Callable[[], Holds],
+) -> Handshake:
+    """Return the handshake for a run of ``node`` that begins.
+
+    :param may_rejoin: its disk, if it is empty, may be a new one of an old member. Then it can
+        be part of no new cluster, unless none of the members keeps anything.
+    :param held: returns what its journal holds that would survive a power cut.
+    """
+    formation = formation_of(
+        journal,
+        node,
+        cluster.members,
+        f"{random.getrandbits(128):032x}",
+        may_form=cluster.options.volatile or not may_rejoin,
+        may_rejoin=may_rejoin and state.applied == NO_SLOT,
+    )
+    return Handshake(
+        formation,
+        boot=journal.recovered.boot + 1,
+        process=f"{random.getrandbits(64):016x}",
+        rules=f"value_bytes_max={cluster.limits.value_bytes_max}",
+        held=held,
+        origin=origin_of(journal, state),
+    )

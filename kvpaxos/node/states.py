@@ -1,0 +1,118 @@
+"""Which state a node has: the one on its shelf, and those that travel between nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from random import Random
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from kvpaxos.engine.shelf import Shelf
+from kvpaxos.errors import StateDamaged
+from kvpaxos.journal.log import Journal
+from kvpaxos.node.persister import Persister
+from kvpaxos.node.recovery import GROUP
+from kvpaxos.node.state import State
+from kvpaxos.node.transfer import Donor, Recipient
+from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
+from kvpaxos.paxos.effects import Fetch
+from kvpaxos.paxos.messages import AskState, Message, NoState, StatePiece
+
+SURPLUS_MAX: Final = 4
+"""How many times its bound a journal may grow while a peer that lags is given a state."""
+
+_log = Logger()
+
+
+def open_state(shelf: Shelf, *, value_bytes_max: int, alone: bool) -> State:
+    """Open the state; one that is damaged is set aside, for another member's to take its place.
+
+    :param alone: there is no other member.
+    :raises StartError: as `Shelf.open`.
+    :raises StateDamaged: nobody else has it.
+    """
+    try:
+        return State(shelf.open(), GROUP, value_bytes_max=value_bytes_max)
+    except StateDamaged as error:
+        if alone:
+            raise
+        place = shelf.set_aside()
+        _log.warn(
+            "the state is damaged and was moved to {place}: {error}", place=place, error=error
+        )
+        return State(shelf.open(), GROUP, value_bytes_max=value_bytes_max)
+
+
+class States:
+    """Gives this node's state to peers that lag too far, and gets theirs if this one does."""
+
+    def __init__(
+        self,
+        state: State,
+        shelf: Shelf,
+        persister: Persister,
+        journal: Journal,
+        *,
+        journal_bytes_max: int,
+        send: Callable[[NodeId, Message], None],
+        install: Callable[[Slot], None],
+        failed: Callable[[Failure], None],
+        reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
+        random: Random,
+    ) -> None:
+        """Make one that does nothing before it is asked to.
+
+        :param journal_bytes_max: how long the journal may become for the sake of peers that lag.
+        :param send: sends a message to a member; it may be lost.
+        :param install: is told when the state has become that of another slot.
+        :param failed: is told of an error after which the node must stop.
+        """
+        self.donor = Donor(state, send=send, clock=reactor, random=random)
+        self.recipient = Recipient(
+            state,
+            shelf,
+            persister,
+            send=send,
+            install=install,
+            failed=failed,
+            reactor=reactor,
+            group=GROUP,
+        )
+        self._journal = journal
+        self._journal_bytes_max = journal_bytes_max
+
+    def fetch(self, fetch: Fetch) -> None:
+        """Get a peer's state, unless one is on its way."""
+        self.recipient.fetch(fetch)
+
+    def takes(self, sender: NodeId, message: Message) -> bool:
+        """Take a message if it has to do with states, and say whether it has."""
+        match message:
+            case AskState():
+                self.donor.asked(sender, message)
+            case StatePiece() | NoState():
+                self.recipient.took(sender, message)
+            case _:
+                return False
+        return True
+
+    def surplus_through(self, durable_through: Slot) -> Slot:
+        """Return through which slot the journal is to be forgotten, whoever may lack it.
+
+        A peer that is being given a state gets time to go on from there by slots.
+        """
+        if self._journal.bytes <= self._journal_bytes_max:
+            return NO_SLOT
+        needed_from = self.donor.needed_from
+        patient = self._journal.bytes <= SURPLUS_MAX * self._journal_bytes_max
+        if needed_from is not None and patient:
+            return min(durable_through, Slot(needed_from - 1))
+        return durable_through
+
+    def stop(self) -> Deferred[None]:
+        """Give and get nothing any more; fire once nothing is under way."""
+        self.donor.stop()
+        return self.recipient.stop()

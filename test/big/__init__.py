@@ -1,0 +1,1 @@
+"""What takes long, much disk or both, and is run by hand."""
