@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -47,15 +48,21 @@ class Place:
             arguments, cwd=self.path, env=ENVIRONMENT, capture_output=True, text=True, check=False
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(  # noqa: S603 -- our own command
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        """Run a command beside the test, whose end it does not outlive."""
+        with subprocess.Popen(  # noqa: S603 -- our own command
             arguments,
             cwd=self.path,
             env=ENVIRONMENT,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-        )
+        ) as process:
+            try:
+                yield process
+            finally:
+                process.kill()
 
     def daemon(self, pid_file: str) -> int:
         """Return an open handle on the daemon that wrote ``pid_file``."""
@@ -98,7 +105,7 @@ def test_two_daemons_live_in_one_directory(place: Place) -> None:
     left = sorted(path.name for path in place.path.iterdir())
     assert left == ["conf", "data", "kvpaxos-n01.log", "kvpaxos-n02.log"]
     first = (place.path / "kvpaxos-n01.log").read_text().splitlines()
-    assert any("n01 info  node.node.Node: serving HTTP at tcp:" in line for line in first)
+    assert any("n01 info  node.serving: serving HTTP at tcp:" in line for line in first)
     assert first[-1].endswith("n01 info  node.node.Node: stopped")
     second = [json.loads(x) for x in (place.path / "kvpaxos-n02.log").read_text().splitlines()]
     assert {record["node"] for record in second} == {"n02"}
@@ -145,7 +152,7 @@ def test_twist_runs_a_node_too(place: Place) -> None:
     arguments = ["-m", "twisted", "--log-format", "text", "kvpaxos", "--node", "n01"]
     with place.start(sys.executable, *arguments) as node:
         assert node.stdout is not None
-        assert any("n01 info  node.node.Node: serving HTTP" in line for line in node.stdout)
+        assert any("n01 info  node.serving: serving HTTP" in line for line in node.stdout)
         node.send_signal(signal.SIGTERM)
         assert any("node.node.Node: stopped" in line for line in node.stdout)
         assert node.wait(PATIENCE_S) == -signal.SIGTERM

@@ -374,7 +374,8 @@ def test_whatever_is_asked_ends_as_is_described(dialect: str) -> None:
     asked = complaints(gateway, document(dialect), "fuzzing", max_examples=5, leave=TWINS)
 
     assert list(asked) == []
-    assert_all_were_refused_once(gateway)
+    # What is drawn differs from machine to machine; that all is refused once is the next test's.
+    assert {status for _, _, status in gateway.seen} >= {200, 400}
 
 
 def test_whatever_is_beyond_a_bound_is_refused_and_what_is_just_within_is_not() -> None:
@@ -382,15 +383,11 @@ def test_whatever_is_beyond_a_bound_is_refused_and_what_is_just_within_is_not() 
     described = with_simple_queries(document("seed"))
 
     assert list(complaints(gateway, described, "coverage", leave=TWINS, excused=())) == []
-    assert_all_were_refused_once(gateway)
-    paths = {operation.path for operation in OPERATIONS} - {"/kv/put"}
-    assert {("TRACE", path, 405) for path in paths} <= gateway.seen
-
-
-def assert_all_were_refused_once(gateway: Gateway) -> None:
     for operation in OPERATIONS:
         if operation.asks and operation.path != "/kv/put":
             assert (operation.methods[0], operation.path, 400) in gateway.seen
+    paths = {operation.path for operation in OPERATIONS} - {"/kv/put"}
+    assert {("TRACE", path, 405) for path in paths} <= gateway.seen
 
 
 def test_only_what_would_fill_a_disk_further_ends_for_want_of_room() -> None:
