@@ -182,6 +182,12 @@ has "[\"$key-color\",\"blue\"]"
 ask "$n03/kvman/dump?limit=1&after=$key-"
 is "[[\"$key-color\",\"blue\"]]"
 
+title 'A backup is everything in one file, which kvpaxos verify checks and kvpaxos restore reads.'
+printf '$ curl -o monday.kvb %s\n' "$n02/kvman/backup"
+status=$(curl --silent --show-error --output "$body" --write-out '%{http_code}' "$n02/kvman/backup")
+reply=$(head -n 1 "$body")
+is 'kvpaxos backup'
+
 title 'The node itself.'
 ask "$n01/kvman/status"
 has '"role":'

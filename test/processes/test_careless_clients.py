@@ -15,12 +15,14 @@ from urllib.parse import urlencode
 
 import pytest
 
+from kvpaxos.node.requests import REQUESTS_MAX
 from test.processes.cluster import START_S, TWISTD, Cluster, Node, cluster
 
 pytestmark = pytest.mark.timeout(180)
 
 CROWD = 1000
 WAVES = 4
+WAVE = 40
 WRITES = 10
 HANGING_UP = 300
 
@@ -65,9 +67,9 @@ def connect(node: Node) -> socket.socket:
     return socket.create_connection(("127.0.0.1", node.port), timeout=START_S)
 
 
-def request(key: str, value: str) -> bytes:
+def request(key: str, value: str, **others: str) -> bytes:
     """Return an append, as it is on its way."""
-    body = urlencode({"key": key, "value": value}).encode()
+    body = urlencode({"key": key, "value": value, **others}).encode()
     head = f"POST /kv/append HTTP/1.1\r\nHost: n01\r\nContent-Length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
@@ -185,3 +187,30 @@ def test_a_write_whose_client_hangs_up_is_done_or_not_but_never_half(three: Clus
     assert len(tokens) == len(set(tokens))
     assert acknowledged <= set(tokens) <= acknowledged | sent
     assert cut.isdisjoint(tokens)
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc here")
+def test_writes_whose_clients_are_gone_wait_for_a_quorum_and_are_bounded(three: Cluster) -> None:
+    """They outlive their connections, so the bound on connections does not bound them."""
+    three.start()
+    node, *others = three.nodes
+    three.kill(*others)
+    size = resident_bytes(node)
+    taken = 0
+    while taken < REQUESTS_MAX:
+        # So few at once that they are no crowd.
+        for number in range(taken, min(taken + WAVE, REQUESTS_MAX)):
+            with connect(node) as client:
+                client.sendall(request("k", "x", timeout="60", client=f"c{number}", opid="1"))
+        taken = node.ask("GET", "/kvman/status").body["requests"]
+    refused = node.ask("POST", "/kv/append", key="k", value="y")
+    assert (refused.status, refused.body["applied"]) == (503, "no")
+    assert "requests are waiting" in refused.body["message"]
+    assert resident_bytes(node) - size < 48 * MIB
+    three.start(*others)
+    # What nobody waits for any more is carried out all the same, and makes room.
+    assert node.ask("POST", "/kv/append", key="k", value="z", timeout="60").done
+    value = node.ask("GET", "/kv/get", key="k").body["value"]
+    # The node itself reads now and then, and waits in the same line.
+    assert REQUESTS_MAX - WAVE < value.count("x") <= REQUESTS_MAX
+    assert value == "x" * value.count("x") + "z"

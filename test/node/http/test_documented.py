@@ -50,6 +50,8 @@ def run(node: Node, command: str) -> Reply:
             case "-H":
                 name, _, content_type = next(words).partition(": ")
                 assert name == "Content-Type"
+            case "-o":
+                next(words)
             case "-d":
                 fields.append(next(words))
             case "--data-urlencode":
