@@ -172,6 +172,8 @@ def test_the_journal_is_asked_for_slots(node: Node) -> None:
     assert node.ask("GET", "/kvman/journal").json["slots"] == [{"slot": 1}]
     assert node.ask("GET", "/kvman/journal?from=7&limit=1000").json["slots"] == [{"slot": 7}]
 
+    beyond = node.ask("GET", f"/kvman/journal?limit={node.limits.journal_slots_max + 1}")
+    assert (beyond.status, beyond.json["applied"]) == (400, "no")
     assert node.store.journal_calls == [(1, 100), (7, 1000)]
 
 
