@@ -8,7 +8,7 @@ from typing_extensions import override
 from kvpaxos.errors import ValueDiffers
 from test.labs.store import StoreScenario, together, value
 
-RUN_S = 5.0
+RUN_S = 20.0
 
 
 class EverythingTests(StoreScenario):
