@@ -111,6 +111,8 @@ class Driver:
     """Feeds events to a replica and carries out the effects, in the order that they require.
 
     It is fail-stop: after any error it does nothing any more, and says so once, to ``halt``.
+
+    :ivar longest_lag_s: the most that a tick has been late: the process stood still so long.
     """
 
     def __init__(
@@ -140,6 +142,7 @@ class Driver:
         self.replica = replica
         self.applied = applied
         self.steps = 0
+        self.longest_lag_s = 0.0
         self._machine = machine
         self._group = group
         self._life = life
@@ -213,6 +216,7 @@ class Driver:
     def _on_tick(self) -> None:
         now = self._monotonic()
         lag_s = max(0.0, now - self._tick_due)
+        self.longest_lag_s = max(self.longest_lag_s, lag_s)
         self._set_tick(now)
         self._disk.write()
         self._inbox.append(Ticked(lag_s, self._disk.waiting_s(now)))

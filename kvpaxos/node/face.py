@@ -65,7 +65,7 @@ class Insides(Protocol):
         ...
 
     def doubt(self) -> str | None:
-        """Return why this node does not vote yet, or None if it does."""
+        """Return why this node cannot do its part yet, or None if it can."""
         ...
 
     def halted(self) -> bool:

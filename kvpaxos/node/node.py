@@ -154,7 +154,7 @@ class Node(MultiService):
         self._overview.disk = self._disk
         self._overview.links = self._links
         self._overview.persister = self._persister
-        self._overview.space = self._space
+        self._overview.space, self._overview.states = self._space, self._states
 
     async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
@@ -373,7 +373,7 @@ class Node(MultiService):
         return self._space.alarm
 
     def doubt(self) -> str | None:
-        """Return why this node does not vote yet, or None if it does."""
+        """Return why this node cannot do its part yet, or None if it can."""
         return self._overview.doubt()
 
     def describe(self) -> dict[str, object]:

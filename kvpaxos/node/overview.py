@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Final
+from typing import Final, cast
 
 from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.node.disk import Disk
@@ -13,6 +13,7 @@ from kvpaxos.node.links import LIMITS as LINK_LIMITS
 from kvpaxos.node.links import Links
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
 from kvpaxos.node.space import Marks, Space
+from kvpaxos.node.states import States
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.version import VERSION
 
@@ -33,6 +34,7 @@ class Overview:
         self.disk: Disk | None = None
         self.persister: Persister | None = None
         self.space: Space | None = None
+        self.states: States | None = None
         self._node = node
         self._cluster = cluster
         self._monotonic = monotonic
@@ -47,15 +49,24 @@ class Overview:
             "members": list(self._cluster.members),
             "life": self.life,
             "uptime_s": round(self._monotonic() - self._started_at, 3),
+            "longest_pause_ms": self._longest_pause_ms(),
             **self._describe_replica(),
+            "fetching": self._describe_fetching(),
             "peers": self._describe_peers(),
             "journal": self._describe_journal(),
             "disk": {} if self.space is None else self.space.describe(),
         }
 
     def doubt(self) -> str | None:
-        """Return why this node does not vote yet, or None if it does."""
+        """Return why this node cannot do its part yet, or None if it can."""
         probation = None if self.driver is None else self.driver.replica.probation
+        fetched = self._describe_fetching()
+        if fetched:
+            mib = cast("int", fetched["bytes"]) // 2**20
+            return (
+                f"this node lacks what no journal keeps any more: it is getting the state of"
+                f" {fetched['from']}, and {mib} MiB of it have come"
+            )
         if probation is None:
             return None
         if probation.awaited:
@@ -91,6 +102,15 @@ class Overview:
             "kept_from": replica.learner.kept_from,
             "steps": self.driver.steps,
         }
+
+    def _longest_pause_ms(self) -> float:
+        return 0.0 if self.driver is None else round(self.driver.longest_lag_s * 1000, 3)
+
+    def _describe_fetching(self) -> dict[str, object]:
+        recipient = None if self.states is None else self.states.recipient
+        if recipient is None or recipient.donor is None:
+            return {}
+        return {"from": recipient.donor, "bytes": recipient.received_bytes}
 
     def _describe_peers(self) -> list[dict[str, object]]:
         links = self.links.status() if self.links is not None else []

@@ -333,6 +333,17 @@ def test_time_is_told_now_and_then_and_right_when_the_node_is_to_stand(bench: Be
     assert not bench.clock.getDelayedCalls()
 
 
+def test_the_longest_pause_is_remembered(bench: Bench) -> None:
+    bench.follow()
+    bench.driver.start()
+    bench.clock.pump([TICK_S] * 3)
+    assert bench.driver.longest_lag_s == pytest.approx(0)
+    bench.clock.advance(TICK_S + 0.3)
+    bench.clock.pump([TICK_S] * 3)
+    assert bench.driver.longest_lag_s == pytest.approx(0.3)
+    bench.driver.stop()
+
+
 def test_an_error_halts_the_driver_once_and_for_all(bench: Bench) -> None:
     def fail(_: object) -> None:
         raise OSError("the engine is gone")
