@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -84,6 +87,49 @@ def described(header: Header) -> dict[str, object]:
         "revision": header.revision,
         "digest": f"{header.digest:032x}",
     }
+
+
+def check(draft: Path, header: Header) -> None:
+    """Read again what was written: what cannot be read is no backup."""
+    reader = reader_of(str(draft))
+    for _ in read(draft, reader, "check"):
+        pass
+    assert reader.header == header, "it was written as it came"
+
+
+@contextmanager
+def replacing(path: Path, *, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
+    """Provide the file that will be at ``path`` if all goes well.
+
+    :raises ConfigError: it cannot be there.
+    """
+    if path.exists() and not (force and path.is_file()):
+        raise ConfigError(
+            f"{path} is there already; name another file, or replace that one with --force."
+        )
+    draft = path.with_name(f"{path.name}.part")
+    try:
+        handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise ConfigError(f"{draft}: {error.strerror}; name a file that can be written.") from None
+    with os.fdopen(handle, "r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ConfigError(
+                f"{draft} is being written by another backup; name another file."
+            ) from None
+        try:
+            yield draft, file
+            draft.replace(path)
+        except BaseException:
+            draft.unlink()
+            raise
+    directory = os.open(path.absolute().parent, os.O_RDONLY)
+    try:
+        os.fsync(directory)
+    finally:
+        os.close(directory)
 
 
 def _unpack(packed: bytes) -> bytes:

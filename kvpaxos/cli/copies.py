@@ -1,4 +1,4 @@
-"""``kvpaxos backup``, ``kvpaxos restore`` and ``kvpaxos verify``: copies of all there is."""
+"""``kvpaxos backup``, ``restore``, ``recover`` and ``verify``: copies of all there is."""
 
 from __future__ import annotations
 
@@ -66,21 +66,86 @@ def backup(asked: Asked, file: str, *, force: bool, stale: bool) -> None:
     type=click.Path(),
     help="The settings of the new cluster.",
 )
+@click.option("--set-aside", "aside", is_flag=True, help="Move away what is there: to aside-1.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def restore(file: str, nodes: tuple[str, ...], settings: str | None, *, as_json: bool) -> None:
+def restore(
+    file: str, nodes: tuple[str, ...], settings: str | None, *, aside: bool, as_json: bool
+) -> None:
     """Make the nodes of a new cluster out of FILE.
 
     It begins with the state that is in the backup FILE. It may have other nodes than the old one,
     and another number of them. The data directory of each node in the settings is made; those that
-    are there must be empty. If the nodes are on several machines, restore the same FILE on each of
-    them, with --node. Then start all nodes.
+    are there must be empty, or --set-aside moves what is in them away, and deletes nothing. If the
+    nodes are on several machines, restore the same FILE on each of them, with --node. Then start
+    all nodes.
 
     All members must begin with the same backup: others refuse each other. Never start a node of the
     old cluster again beside the new one: clients could not tell them apart.
     """
     from kvpaxos.cli import restoring  # noqa: PLC0415
 
-    restoring.restore(file, nodes, settings, as_json=as_json)
+    restoring.restore(file, nodes, settings, aside=aside, as_json=as_json)
+
+
+@click.command(
+    cls=Command,
+    statuses={
+        0: "the backup is whole and on the disk; or, without --accept-data-loss, all was said",
+        1: "what is left is damaged, or a disk refused; there is no file",
+        2: "the cluster needs no recovery, the node runs, or the arguments or settings are wrong",
+    },
+    examples=[
+        "kvpaxos recover --node n01",
+        "kvpaxos recover --node n01 --accept-data-loss",
+        "kvpaxos recover --node n01 --accept-data-loss --output saved.kvb --settings five.conf",
+    ],
+)
+@click.option("--node", required=True, metavar="NAME", help="Whose disk is left, such as n01.")
+@click.option(
+    "--accept-data-loss",
+    "accepted",
+    is_flag=True,
+    help="Do it: what only the lost disks held is given up.",
+)
+@click.option("--data", metavar="DIR", type=click.Path(), help="Where its data is, if elsewhere.")
+@click.option("--output", metavar="FILE", type=click.Path(), help="[default: recovered-NAME.kvb]")
+@click.option("--force", is_flag=True, help="Replace the file if it is there.")
+@click.option(
+    "--decided-only", is_flag=True, help="Leave out votes that may not have been decided."
+)
+@click.option(
+    "--settings",
+    "--config",
+    "settings",
+    metavar="FILE",
+    type=click.Path(),
+    help="The settings of the cluster.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def recover(
+    node: str,
+    data: str | None,
+    output: str | None,
+    settings: str | None,
+    *,
+    accepted: bool,
+    force: bool,
+    decided_only: bool,
+    as_json: bool,
+) -> None:
+    """Save what is left of a cluster that lost too many disks.
+
+    If so many are gone for good that the others can never be sure what was decided, the cluster
+    serves no more. This reads the disk of one node that is left, which must be stopped, and changes
+    nothing on it. Without --accept-data-loss it says what there is, and what may be lost. With it,
+    all of that becomes a backup, of which "kvpaxos restore" makes a new cluster.
+
+    Look at every node that is left, and take the one with the greatest slot.
+    """
+    from kvpaxos.cli import recovering  # noqa: PLC0415
+
+    wanted = recovering.Wanted(node, data, output, settings, accepted, force, not decided_only)
+    recovering.recover(wanted, as_json=as_json)
 
 
 @click.command(

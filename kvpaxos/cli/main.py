@@ -48,6 +48,7 @@ _SECTIONS: Final = {
         "journal": ("kvpaxos.cli.journal", "journal"),
         "backup": (_COPIES, "backup"),
         "restore": (_COPIES, "restore"),
+        "recover": (_COPIES, "recover"),
         "verify": (_COPIES, "verify"),
     },
     "This command": {

@@ -36,6 +36,11 @@ def print_json(value: object) -> None:
     sys.stdout.buffer.write(json_line(value))
 
 
+def print_line(line: str) -> None:
+    """Write a line of text."""
+    print(line)  # noqa: T201 -- it is what was asked for
+
+
 def print_value(value: bytes | None, words: str) -> None:
     """Write ``value``: to a terminal as text in the place of ``{}``, elsewhere its very bytes.
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, BinaryIO, Final, cast
 
@@ -18,7 +17,7 @@ from twisted.web.client import ResponseDone
 from twisted.web.http import OK
 from typing_extensions import override
 
-from kvpaxos.cli.archive import Archive, described, read, reader_of
+from kvpaxos.cli.archive import Archive, check, described, reader_of, replacing
 from kvpaxos.cli.arguments import Asked
 from kvpaxos.cli.bar import Bar
 from kvpaxos.cli.nodes import named_nodes
@@ -30,7 +29,7 @@ from kvpaxos.client.exchange import Exchange, headers_of
 from kvpaxos.client.replies import Failed, Reply, read_refusal
 from kvpaxos.client.requests import Request
 from kvpaxos.client.retrying import Trouble
-from kvpaxos.errors import BackupDamaged, BackupUnreadable, ConfigError
+from kvpaxos.errors import BackupDamaged, BackupUnreadable
 from kvpaxos.store.backup import Header
 
 _REFUSAL_BYTES_MAX: Final = 64 * 1024
@@ -43,7 +42,7 @@ class BrokenOff(Exception):
 def backup(asked: Asked, name: str, *, force: bool, stale: bool) -> None:
     """Write a backup into the file ``name``, and tell what is in it."""
     nodes = named_nodes(asked.nodes, asked.settings)
-    with _replacing(Path(name), force=force) as (draft, file):
+    with replacing(Path(name), force=force) as (draft, file):
 
         async def fetch(reactor: Any) -> Header:  # noqa: ANN401 -- several interfaces at once
             return await Fetching(reactor, file, asked.timeout_s).fetch(nodes, stale=stale)
@@ -52,7 +51,7 @@ def backup(asked: Asked, name: str, *, force: bool, stale: bool) -> None:
         file.flush()
         os.fsync(file.fileno())
         size = draft.stat().st_size
-        _check(draft, header)
+        check(draft, header)
     if asked.as_json:
         print_json({"success": True, "file": name, "bytes": size, **described(header)})
     else:
@@ -207,46 +206,3 @@ class Receiver(BytesProtocol):
     def _cancel(self) -> None:
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
-
-
-def _check(draft: Path, header: Header) -> None:
-    """Read again what was written: what cannot be read is no backup."""
-    reader = reader_of(str(draft))
-    for _ in read(draft, reader, "check"):
-        pass
-    assert reader.header == header, "it was written as it came"
-
-
-@contextmanager
-def _replacing(path: Path, *, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
-    """Provide the file that will be at ``path`` if all goes well.
-
-    :raises ConfigError: it cannot be there.
-    """
-    if path.exists() and not (force and path.is_file()):
-        raise ConfigError(
-            f"{path} is there already; name another file, or replace that one with --force."
-        )
-    draft = path.with_name(f"{path.name}.part")
-    try:
-        handle = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise ConfigError(f"{draft}: {error.strerror}; name a file that can be written.") from None
-    with os.fdopen(handle, "r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(
-                f"{draft} is being written by another backup; name another file."
-            ) from None
-        try:
-            yield draft, file
-            draft.replace(path)
-        except BaseException:
-            draft.unlink()
-            raise
-    directory = os.open(path.absolute().parent, os.O_RDONLY)
-    try:
-        os.fsync(directory)
-    finally:
-        os.close(directory)

@@ -29,6 +29,7 @@ class NodeReport:
     """One node's state, as far as it is known.
 
     :ivar trouble: why the node does not serve; the other fields are empty if it did not answer.
+    :ivar waits_for: without whom it cannot vote, since its disk is new.
     :ivar alarm: what it asks its operator for, while it serves all but some requests.
     :ivar described: what the node said, as it came.
     """
@@ -46,6 +47,7 @@ class NodeReport:
     keys: int | None = None
     journal_bytes: int | None = None
     state_bytes: int | None = None
+    waits_for: tuple[str, ...] = ()
     peers: tuple[Peer, ...] = ()
     described: Mapping[str, object] = field(default_factory=dict)
 
@@ -71,6 +73,7 @@ def read_report(node: str, url: str, table: Mapping[str, object]) -> NodeReport:
         keys=_number(state.get("keys")),
         journal_bytes=_number(journal.get("bytes")),
         state_bytes=_sum(state, "file_bytes", "unflushed_bytes"),
+        waits_for=tuple(_texts(table.get("waits_for"))),
         peers=tuple(_peers(table.get("peers"))),
         described=table,
     )
@@ -104,6 +107,23 @@ class ClusterReport:
         return f"{self.leader} leads; all {len(self.nodes)} nodes serve{told}"
 
     @property
+    def advice(self) -> str | None:
+        """What is known, and may be done, while nodes with new disks wait for each other."""
+        waiting = [report for report in self.nodes if report.waits_for]
+        if self.leader or not waiting:
+            return None
+        known = [
+            f"{report.node} holds every slot through {report.decided}"
+            for report in self.nodes
+            if report.answered and not report.waits_for and report.role != "forming"
+        ]
+        known += [f"{one.node} waits for word from {', '.join(one.waits_for)}" for one in waiting]
+        return (
+            f"{'; '.join(known)}. Start the nodes that are not here, on their own disks. If too"
+            ' many disks are gone for good, "kvpaxos recover" says what can be saved'
+        )
+
+    @property
     def exit_status(self) -> int:
         """What a script learns from it."""
         if not self.leader:
@@ -116,6 +136,7 @@ class ClusterReport:
         return {
             "verdict": self.verdict,
             "leader": self.leader,
+            "advice": self.advice,
             "nodes": {
                 report.node: {"url": report.url, "trouble": report.trouble, **report.described}
                 for report in self.nodes
@@ -136,6 +157,10 @@ def _peers(value: object) -> Sequence[Peer]:
 
 
 _EMPTY: Final[Mapping[str, object]] = {}
+
+
+def _texts(value: object) -> Sequence[str]:
+    return [text for text in value if isinstance(text, str)] if isinstance(value, list) else []
 
 
 def _table(value: object) -> Mapping[str, object]:

@@ -14,8 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from kvpaxos.cli.archive import described, read, reader_of
+from kvpaxos.cli.aside import in_the_way, set_aside
 from kvpaxos.cli.decided import JOURNAL_NAME
 from kvpaxos.cli.output import counted, print_json
+from kvpaxos.cli.remains import stopped
+from kvpaxos.cli.statuses import say
 from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.engine.rocks import RocksEngine
 from kvpaxos.engine.shelf import STATE
@@ -34,8 +37,13 @@ UNFINISHED: Final = "restore-unfinished"
 """Lies in a data directory as long as a restore is not through with it."""
 
 
-def restore(name: str, nodes: Sequence[str], settings: str | None, *, as_json: bool) -> None:
-    """Make the data directories of ``nodes``, or of all in the settings, from the file ``name``."""
+def restore(
+    name: str, nodes: Sequence[str], settings: str | None, *, aside: bool, as_json: bool
+) -> None:
+    """Make the data directories of ``nodes``, or of all in the settings, from the file ``name``.
+
+    :param aside: move what is there out of the way, once it is known that the backup is whole.
+    """
     cluster = read_settings(settings)
     if cluster.options.volatile:
         raise ConfigError(
@@ -43,6 +51,8 @@ def restore(name: str, nodes: Sequence[str], settings: str | None, *, as_json: b
             " restored there."
         )
     chosen = [cluster.node(node) for node in dict.fromkeys(nodes or cluster.members)]
+    if aside:
+        _set_aside(Path(name), chosen)
     for node in chosen:
         _check_empty(node)
     made: dict[str, object] = {}
@@ -61,6 +71,20 @@ def restore(name: str, nodes: Sequence[str], settings: str | None, *, as_json: b
         print(f"restore the same backup for {', '.join(others)}, then start all nodes")  # noqa: T201
 
 
+def _set_aside(path: Path, nodes: Sequence[NodeConfig]) -> None:
+    for _ in read(path, reader_of(str(path)), "check"):
+        pass
+    directories = [Path(node.data) for node in nodes]
+    for directory in directories:
+        if (directory / JOURNAL_NAME).exists():
+            with stopped(directory):
+                pass
+    for node, directory in zip(nodes, directories, strict=True):
+        place = set_aside(directory)
+        if place is not None:
+            say(f"{node.node}: what was in {directory} is in {place} now")
+
+
 def _check_empty(node: NodeConfig) -> None:
     """Make sure that nothing is lost if the data directory of ``node`` is made.
 
@@ -69,18 +93,19 @@ def _check_empty(node: NodeConfig) -> None:
     check_directory(node)
     directory = Path(node.data)
     try:
-        names = {path.name for path in directory.iterdir()} if directory.exists() else set()
+        names = in_the_way(directory)
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}; let this user read it.") from None
     if UNFINISHED in names:
         raise ConfigError(
             f"{directory} holds what a restore has left that did not end; remove that directory,"
-            " and restore again."
+            " or add --set-aside, and restore again."
         )
     if names:
         raise ConfigError(
             f"{directory} is not empty, and {node.node} can be restored into an empty directory"
-            " only; move away what is there, or name another directory in the settings."
+            " only; move away what is there, or have --set-aside do it, or name another directory"
+            " in the settings."
         )
 
 

@@ -77,7 +77,8 @@ def drawn(report: ClusterReport, width: int) -> Group:
         for node in report.nodes
         if node.alarm
     ]
-    return Group(table, Text(report.verdict, style), *troubles, *alarms)
+    advice = [Text(report.advice, "yellow")] if report.advice is not None else []
+    return Group(table, Text(report.verdict, style), *troubles, *alarms, *advice)
 
 
 def size(count: int | None) -> str:

@@ -46,6 +46,12 @@ _INCOMING_SHARE: Final = 4
 """A state that is being built takes only this part of the memory, besides the current one."""
 
 
+def current(directory: Path) -> Path:
+    """Return where the current state is in a data directory that nobody uses."""
+    adopted = directory / _ADOPTED
+    return adopted if adopted.exists() else directory / STATE
+
+
 class Shelf(Protocol):
     """Where the state of a node is, and where another one can be built beside it.
 

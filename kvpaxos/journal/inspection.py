@@ -19,7 +19,7 @@ from kvpaxos.journal.files import LOCK_NAME, Directory, Files, OsFiles
 from kvpaxos.journal.format import Sound, segment_name, segment_number
 from kvpaxos.journal.recovery import MISSING, Segment, find_segments, opened
 from kvpaxos.journal.scan import Findings, scan
-from kvpaxos.journal.state import GroupState
+from kvpaxos.journal.state import JournalState
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.records import NodeRecord, Record
 
@@ -41,6 +41,7 @@ class Inspection:
     While a node is writing there, its last records may look as if they were torn or damaged.
 
     :ivar empty: there is no journal.
+    :ivar known: what its records come to.
     :ivar damage: what was once written whole and is whole no longer.
     :ivar mends: what a node would set right at its next start, in words.
     """
@@ -49,6 +50,7 @@ class Inspection:
         self._directory = Directory(files or ReadOnlyFiles(), directory)
         self.damage: list[Damage] = []
         self.mends: list[str] = []
+        self.known = JournalState()
         names = self._directory.names()
         self._numbers = [n for name in names if (n := segment_number(name)) is not None]
 
@@ -70,18 +72,18 @@ class Inspection:
         segments, self.damage = find_segments(self._directory, self._numbers)
         if not segments:
             return
-        state = segments[0].header.state().group(group)
+        self.known = segments[0].header.state()
         for segment, following in zip_longest(segments, segments[1:]):
-            yield from self._read(segment, following, group, state)
+            yield from self._read(segment, following, group)
 
-    def _read(
-        self, segment: Segment, following: Segment | None, group: int, state: GroupState
-    ) -> list[Decision]:
+    def _read(self, segment: Segment, following: Segment | None, group: int) -> list[Decision]:
         decisions: list[Decision] = []
 
         def visit(_record: Sound, owner: int, meaning: Record) -> None:
             if owner == group and not isinstance(meaning, NodeRecord):
-                decisions.extend(state.apply(meaning))
+                decisions.extend(self.known.group(group).apply(meaning))
+            else:
+                self.known.apply(owner, meaning)
 
         file = opened(self._directory, segment.name)
         try:

@@ -203,6 +203,17 @@ class Links(MultiService):
         records = self._handshake.runs.records
         return [{**link.describe(), "records": records(link.peer)} for link in self._links.values()]
 
+    def standings(self) -> dict[NodeId, Standing | None]:
+        """Return where the other members stand, durably; None for those that are not here."""
+        return {
+            link.peer: link.standing if link.connections() else None
+            for link in self._links.values()
+        }
+
+    def awaited(self) -> tuple[NodeId, ...]:
+        """Return whom this node, on a new disk, must hear of. See `Formation.awaited`."""
+        return self._handshake.formation.awaited
+
     def identity(self) -> Identity:
         """Say who this node is."""
         return self._handshake.identity()

@@ -366,7 +366,7 @@ class Node(MultiService):
 
     def trouble(self) -> str | None:
         """Return why this node cannot serve at all now, or None."""
-        return self._trouble
+        return self._trouble and (self._overview.delay() or self._trouble)
 
     def alarm(self) -> str | None:
         """Return why this node takes no writes but deletions, or None if it takes all."""

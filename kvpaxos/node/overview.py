@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Final, cast
+from typing import Final
 
 from kvpaxos.config.cluster import ClusterConfig
+from kvpaxos.node import doubts
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
 from kvpaxos.node.links import LIMITS as LINK_LIMITS
@@ -52,28 +53,29 @@ class Overview:
             "longest_pause_ms": self._longest_pause_ms(),
             **self._describe_replica(),
             "fetching": self._describe_fetching(),
+            "waits_for": self._waits_for(),
             "peers": self._describe_peers(),
             "journal": self._describe_journal(),
             "disk": {} if self.space is None else self.space.describe(),
         }
 
     def doubt(self) -> str | None:
-        """Return why this node cannot do its part yet, or None if it can."""
-        probation = None if self.driver is None else self.driver.replica.probation
-        fetched = self._describe_fetching()
-        if fetched:
-            mib = cast("int", fetched["bytes"]) // 2**20
-            return (
-                f"this node lacks what no journal keeps any more: it is getting the state of"
-                f" {fetched['from']}, and {mib} MiB of it have come"
-            )
-        if probation is None:
+        """Return why this node does not vote yet, or has nobody to vote with; or None."""
+        recipient = None if self.states is None else self.states.recipient
+        if recipient is not None and recipient.donor is not None:
+            return doubts.without_its_state(recipient.donor, recipient.received_bytes)
+        if self.driver is None or self.links is None:
+            return self.delay()
+        standings, replica = self.links.standings(), self.driver.replica
+        if replica.probation is not None:
+            return doubts.on_probation(replica.probation, standings)
+        return doubts.left_alone(standings, replica.learner.decided_through)
+
+    def delay(self) -> str | None:
+        """Return why this node, on a new disk, does not come into its cluster yet, or None."""
+        if self.driver is not None or self.links is None or self.halted:
             return None
-        if probation.awaited:
-            what = f"it waits for word from {', '.join(sorted(probation.awaited))}"
-        else:
-            what = f"it must learn what is decided through slot {probation.must_learn_through}"
-        return f"this node has a new disk and does not vote yet: {what}"
+        return doubts.unfit(self.links.awaited(), self.links.standings())
 
     def limits(self) -> dict[str, object]:
         """Return every named limit of the parts."""
@@ -111,6 +113,12 @@ class Overview:
         if recipient is None or recipient.donor is None:
             return {}
         return {"from": recipient.donor, "bytes": recipient.received_bytes}
+
+    def _waits_for(self) -> list[str]:
+        if self.driver is not None:
+            probation = self.driver.replica.probation
+            return sorted(probation.awaited) if probation is not None else []
+        return sorted(self.links.awaited()) if self.links is not None else []
 
     def _describe_peers(self) -> list[dict[str, object]]:
         links = self.links.status() if self.links is not None else []

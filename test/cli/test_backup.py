@@ -188,7 +188,7 @@ def test_a_disk_that_refuses_leaves_nothing(
     monkeypatch.setattr(Restoration, "finish", refuse)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BackupDamaged):
-        restoring.restore("it.kvb", ["n01"], "two.conf", as_json=False)
+        restoring.restore("it.kvb", ["n01"], "two.conf", aside=False, as_json=False)
     assert entries(shell) == UNTOUCHED
 
 

@@ -132,6 +132,23 @@ def test_the_table_has_a_row_for_every_node_and_the_reasons_below() -> None:
     ]
 
 
+def test_nodes_that_wait_for_each_other_and_what_is_left_are_told_below_the_table() -> None:
+    left = described("n01", "", trouble="no majority can vote")
+    lost = {"decided": 0, "role": "forming", "trouble": "it waits"}
+    waiting = described("n02", "", waits_for=["n03"], **lost)
+    known = (
+        "n01 holds every slot through 12; n02 waits for word from n03. Start the nodes that are not"
+        ' here, on their own disks. If too many disks are gone for good, "kvpaxos recover" says'
+        " what can be saved"
+    )
+    assert report(left, waiting, None).advice == known
+    output = io.StringIO()
+    Console(file=output, width=100).print(drawn(report(left, waiting, None), 100))
+    assert known in " ".join(output.getvalue().split())
+    # As long as anybody leads, a node that waits is nothing to worry about.
+    assert report(N01, N02, waiting).advice is None
+
+
 def test_an_alarm_stands_in_a_line_below_the_table() -> None:
     output = io.StringIO()
     Console(file=output, width=100).print(drawn(report(N01, N02, FULL), 100))
@@ -196,6 +213,7 @@ class ObserverTests(SynchronousTestCase):
         assert json.loads(output.getvalue()) == {
             "verdict": "n02 leads; all 2 nodes serve",
             "leader": "n02",
+            "advice": None,
             "nodes": {"n01": {"url": "http://a", **N01}, "n02": {"url": "http://b", **N02}},
         }
 

@@ -114,7 +114,7 @@ STATUS: Final = having(
     },
     optional={
         **dict.fromkeys(("version", "cluster", "ballot", "leader"), TEXT),
-        "members": each(TEXT),
+        **dict.fromkeys(("members", "waits_for"), each(TEXT)),
         **dict.fromkeys(("life", "steps", "decided", "applied", "kept_from", "requests"), COUNT),
         **dict.fromkeys(("uptime_s", "longest_pause_ms"), AMOUNT),
         "fetching": having({}, optional={"from": TEXT, "bytes": COUNT}),

@@ -1,0 +1,61 @@
+"""Why a node does not vote, or a cluster decides nothing, when disks were lost. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+
+from kvpaxos.paxos.ballot import NodeId, Slot
+from kvpaxos.paxos.formation import EMPTY, Standing
+from kvpaxos.paxos.rejoin import Probation
+
+_NEW_DISK = "this node has a new disk and does not vote yet: "
+
+Standings = Mapping[NodeId, Standing | None]
+"""Where the other members stand, durably; None for those that are not here."""
+
+
+def unfit(awaited: Collection[NodeId], standings: Standings) -> str | None:
+    """Return what a node waits for that has not taken an incarnation yet, or None."""
+    if not awaited:
+        return None
+    return f"{_NEW_DISK}it waits for word from {_named(awaited, standings)}"
+
+
+def on_probation(probation: Probation, standings: Standings) -> str:
+    """Return what a node waits for that must not vote before it has learnt enough."""
+    if probation.awaited:
+        return f"{_NEW_DISK}it waits for word from {_named(probation.awaited, standings)}"
+    return f"{_NEW_DISK}it must learn what is decided through slot {probation.must_learn_through}"
+
+
+def without_its_state(donor: NodeId, received_bytes: int) -> str:
+    """Return what a node waits for that is given another one's state."""
+    return (
+        f"this node lacks what no journal keeps any more: it is getting the state of {donor}, and"
+        f" {received_bytes // 2**20} MiB of it have come"
+    )
+
+
+def left_alone(standings: Standings, decided_through: Slot) -> str | None:
+    """Return why a sound node can decide nothing, if empty disks are why; else None."""
+    sound = [node for node, standing in standings.items() if standing and standing.formed]
+    empty = [node for node, standing in standings.items() if standing == EMPTY]
+    if not empty or 2 * (len(sound) + 1) > len(standings) + 1:
+        return None
+    missing = set(standings).difference(sound)
+    return (
+        f"no majority can vote: {_named(missing, standings)}; this node holds every slot through"
+        f" {decided_through}"
+    )
+
+
+def _named(nodes: Collection[NodeId], standings: Standings) -> str:
+    return ", ".join(f"{node} ({_how(standings.get(node))})" for node in sorted(nodes))
+
+
+def _how(standing: Standing | None) -> str:
+    if standing is None:
+        return "not here"
+    if standing == EMPTY:
+        return "here with an empty disk"
+    return "here"
