@@ -50,6 +50,7 @@ _SECTIONS: Final = {
         "restore": (_COPIES, "restore"),
         "recover": (_COPIES, "recover"),
         "verify": (_COPIES, "verify"),
+        "node": ("kvpaxos.cli.node", "node"),
     },
     "This command": {
         "completion": ("kvpaxos.cli.completion", "completion"),

@@ -35,6 +35,15 @@ def observe(nodes: Sequence[tuple[str, str]], *, watch: bool, as_json: bool) -> 
     return run(look)
 
 
+def look_at(nodes: Sequence[tuple[str, str]]) -> list[NodeReport]:
+    """Return what ``nodes``, each a name and a URL, say of themselves, as far as they answer."""
+
+    async def look(reactor: Any) -> list[NodeReport]:  # noqa: ANN401 -- several interfaces at once
+        return await _reports(nodes, asking(reactor))
+
+    return run(look)
+
+
 class Asks(Protocol):
     """Asks a node over HTTP."""
 
@@ -76,15 +85,17 @@ class Observer:
                 await deferLater(clock, WATCH_S)
 
     async def _look(self) -> ClusterReport:
-        answers = await gatherResults(
-            [self._asks.get(f"{url}/kvman/status") for _, url in self._nodes]
-        )
-        pairs = zip(self._nodes, answers, strict=True)
-        return ClusterReport(tuple(_report(node, url, answer) for (node, url), answer in pairs))
+        return ClusterReport(tuple(await _reports(self._nodes, self._asks)))
 
     def _print_json(self, report: ClusterReport) -> None:
         self._output.write(json.dumps(report.as_json()) + "\n")
         self._output.flush()
+
+
+async def _reports(nodes: Sequence[tuple[str, str]], asks: Asks) -> list[NodeReport]:
+    answers = await gatherResults([asks.get(f"{url}/kvman/status") for _, url in nodes])
+    pairs = zip(nodes, answers, strict=True)
+    return [_report(node, url, answer) for (node, url), answer in pairs]
 
 
 def _report(node: str, url: str, answer: Answer) -> NodeReport:

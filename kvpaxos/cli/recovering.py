@@ -6,18 +6,14 @@ import os
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
-
-from twisted.internet.defer import gatherResults
+from typing import BinaryIO
 
 from kvpaxos.cli.archive import PIECE_BYTES, Archive, check, described, replacing
-from kvpaxos.cli.asking import Answer, asking
+from kvpaxos.cli.observer import look_at
 from kvpaxos.cli.output import counted, print_json, print_line
 from kvpaxos.cli.remains import Remains, remains, stopped
-from kvpaxos.cli.report import NodeReport, read_report
-from kvpaxos.cli.running import run
+from kvpaxos.cli.report import NodeReport
 from kvpaxos.cli.statuses import REFUSED, Told, say
-from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.errors import ConfigError
 from kvpaxos.node.recovery import GROUP
 from kvpaxos.node.settings import read_settings
@@ -57,7 +53,7 @@ def recover(wanted: Wanted, *, as_json: bool) -> None:
         stopped(directory),
         remains(directory, wanted.node, value_bytes_max=limit, votes=wanted.votes) as found,
     ):
-        others = _ask(cluster, wanted.node)
+        others = look_at([(one.node, one.url) for one in cluster.nodes if one.node != wanted.node])
         _refuse_if_needless(wanted.node, found, others)
         for sentence in _warnings(wanted.node, found, others):
             say(sentence)
@@ -70,22 +66,6 @@ def recover(wanted: Wanted, *, as_json: bool) -> None:
         print_json(_as_json(found, header, file if wanted.accepted else None))
     else:
         _tell(wanted, found, header, file)
-
-
-def _ask(cluster: ClusterConfig, node: str) -> list[NodeReport]:
-    """Return what the other nodes say of themselves, if they answer."""
-    nodes = [(other.node, other.url) for other in cluster.nodes if other.node != node]
-
-    async def ask(reactor: Any) -> list[Answer]:  # noqa: ANN401 -- several interfaces at once
-        asks = asking(reactor)
-        return await gatherResults([asks.get(f"{url}/kvman/status") for _, url in nodes])
-
-    return [
-        read_report(name, url, answer.table)
-        if answer.trouble is None
-        else NodeReport(name, url, answered=False, trouble=answer.trouble)
-        for (name, url), answer in zip(nodes, run(ask), strict=True)
-    ]
 
 
 def _refuse_if_needless(node: str, found: Remains, others: list[NodeReport]) -> None:

@@ -17,11 +17,13 @@ class Peer:
 
     :ivar round_trip_ms: None as long as it is not measured.
     :ivar up: messages pass both ways.
+    :ivar linked: there is a connection, whichever way.
     """
 
     node: str
     up: bool
     round_trip_ms: float | None
+    linked: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +153,7 @@ def _peers(value: object) -> Sequence[Peer]:
             _text(link.get("peer")),
             link.get("dialed") is True and link.get("accepted") is True,
             _decimal(link.get("round_trip_ms")),
+            linked=link.get("dialed") is True or link.get("accepted") is True,
         )
         for link in links
     ]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
 
@@ -35,6 +36,7 @@ from kvpaxos.node.overview import Overview
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.prober import Prober
 from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
+from kvpaxos.node.replacement import clear
 from kvpaxos.node.requests import Requests
 from kvpaxos.node.serving import serve
 from kvpaxos.node.space import watched
@@ -151,10 +153,7 @@ class Node(MultiService):
             lambda timeout_s: self._face.read(stale=False, timeout_s=timeout_s),
             clock=self._reactor,
         )
-        self._overview.disk = self._disk
-        self._overview.links = self._links
-        self._overview.persister = self._persister
-        self._overview.space, self._overview.states = self._space, self._states
+        self._overview.opened(self._disk, self._links, self._persister, self._space, self._states)
 
     async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
@@ -287,6 +286,7 @@ class Node(MultiService):
     def _formed(self, cluster: str, formation: Formation) -> None:
         if self.halted():
             return
+        clear(Path(self._config.data))
         memory = remember(self.journal, self._state, self._boot, formation.incarnation)
         replica = Replica(
             self.node,

@@ -23,6 +23,7 @@ from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.config.endpoints import EndpointError
 from kvpaxos.errors import ConfigError, KvPaxosError, StartError
 from kvpaxos.node import logs, preflight
+from kvpaxos.node.replacement import is_marked
 from kvpaxos.node.settings import SETTINGS_FILE, read_settings
 from kvpaxos.version import VERSION
 
@@ -77,9 +78,10 @@ class Options(usage.Options):
     def may_rejoin(self) -> bool:
         """Return whether the node may come back with an empty disk into a cluster that formed.
 
-        One that keeps nothing comes back in no other way.
+        One that keeps nothing comes back in no other way. A directory may be marked for it.
         """
-        return bool(self["rejoin"]) or self.cluster_config().options.volatile
+        told = bool(self["rejoin"]) or is_marked(Path(self.node_config().data))
+        return told or self.cluster_config().options.volatile
 
     def refuse(self, error: KvPaxosError) -> NoReturn:
         """End the process because of ``error``; embedded, raise it.

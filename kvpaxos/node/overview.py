@@ -41,6 +41,13 @@ class Overview:
         self._monotonic = monotonic
         self._started_at = monotonic()
 
+    def opened(
+        self, disk: Disk, links: Links, persister: Persister, space: Space, states: States
+    ) -> None:
+        """Take the parts that there are from the start."""
+        self.disk, self.links, self.persister = disk, links, persister
+        self.space, self.states = space, states
+
     def describe(self) -> dict[str, object]:
         """Return everything as JSON can tell it."""
         return {

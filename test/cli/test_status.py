@@ -77,7 +77,10 @@ def test_a_report_is_what_the_node_says() -> None:
         keys=7,
         journal_bytes=16 * 1024 * 1024,
         state_bytes=5120,
-        peers=(Peer("n02", up=True, round_trip_ms=0.42), Peer("n03", up=False, round_trip_ms=0.42)),
+        peers=(
+            Peer("n02", up=True, round_trip_ms=0.42, linked=True),
+            Peer("n03", up=False, round_trip_ms=0.42, linked=True),
+        ),
         described=N01,
     )
 

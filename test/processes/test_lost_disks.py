@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from test.cli.commands import Shell
 from test.processes.cluster import START_S, Cluster, Node, cluster
 
 pytestmark = pytest.mark.timeout(120)
@@ -99,6 +100,43 @@ def test_a_node_that_has_rejoined_votes_after_a_restart_and_needs_no_option(
     _write(n02, "b", KEYS)
     assert _disk(n02) == 2
     _expect(n01, "b", KEYS)
+
+
+def test_a_lost_disk_is_replaced_by_a_command_and_an_ordinary_start(three: Cluster) -> None:
+    n01, n02, _ = three.nodes
+    _write(n01, "a", KEYS)
+    shell = Shell(three.directory, "")
+    arguments = ("node", "replace", "n02", "--settings", str(three.settings))
+    running = shell.run(*arguments)
+    assert (running.status, "n02 runs, and answers at" in running.errors) == (2, True)
+    disk = three.directory / n02.name
+    three.kill(n02)
+    _wait_for(lambda: not _linked(n01, n02))
+    sound = shell.run(*arguments)
+    assert (sound.status, "start it as it is" in sound.errors) == (2, True)
+    assert not (disk / "aside-1").exists()
+
+    shutil.rmtree(disk)
+    done = shell.run(*arguments)
+    assert (done.status, done.errors) == (0, "")
+    assert [path.name for path in disk.iterdir()] == ["rejoin"]
+    three.start(n02)
+    _wait_for_vote(n02)
+    assert not (disk / "rejoin").exists()
+    _write(n02, "b", KEYS)
+
+    # Once more, with a disk that is there and is given up.
+    three.kill(n02)
+    _wait_for(lambda: not _linked(n01, n02))
+    given_up = shell.run(*arguments, "--yes", "--json")
+    assert (given_up.status, given_up.json["aside"]) == (0, str(disk / "aside-1"))
+    assert given_up.json["cluster"] == _cluster_id(n01)
+    assert (disk / "aside-1" / "journal").is_dir()
+    three.start(n02)
+    _wait_for_vote(n02)
+    assert _disk(n02) == 3
+    _expect(n02, "a", KEYS)
+    _expect(n02, "b", KEYS)
 
 
 def test_an_empty_disk_is_refused_unless_the_node_is_told_to_rejoin(three: Cluster) -> None:
