@@ -125,7 +125,8 @@ class JournalDamaged(StartError):
     def __init__(self, path: str, offset: int, what: str) -> None:
         super().__init__(
             f"{path}: {what} at byte {offset} is damaged; this node will not vote on it."
-            " Restore the file from a sound copy of this same disk, or replace the node."
+            " A node that has other members comes back without it; one that has none needs a sound"
+            " copy of this same disk, or a backup."
         )
         self.path = path
         self.offset = offset
@@ -134,7 +135,7 @@ class JournalDamaged(StartError):
 class StateDamaged(StartError):
     """The state on disk holds bytes that were once written whole and are whole no longer.
 
-    It shows at the start or whenever the bytes are read; the node must stop either way.
+    It shows at the start or whenever the bytes are read; nothing may be answered from it.
 
     :ivar where: the directory, or the record, that is damaged.
     """
@@ -142,7 +143,8 @@ class StateDamaged(StartError):
     def __init__(self, where: str, what: str) -> None:
         super().__init__(
             f"{where}: the state is damaged ({what}); this node will not answer from it."
-            " Restore the directory from a sound copy of this same disk, or replace the node."
+            " A node that has other members gets theirs; one that has none needs a sound copy of"
+            " this same disk, or a backup."
         )
         self.where = where
 

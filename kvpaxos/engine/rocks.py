@@ -72,7 +72,7 @@ class RocksEngine:
         self._directory = directory
         self._snapshots: set[RocksSnapshot] = set()
         self._writer: int | None = None
-        self._failure: DiskError | None = None
+        self._failure: DiskError | StateDamaged | None = None
         # Held by a flush: RocksDB must not be closed under it.
         self._flushing = threading.Lock()
         self._closed = False
@@ -141,7 +141,7 @@ class RocksEngine:
         It waits for a flush that is under way. To do it twice is harmless.
 
         :raises DiskError: the writes did not become durable; the directory is unlocked all the
-            same. It is raised only if no earlier call has raised it.
+            same. It is raised only if no earlier call has raised it. Likewise `StateDamaged`.
         """
         with self._flushing:
             if self._closed:
@@ -158,7 +158,7 @@ class RocksEngine:
     def read_error(self, error: Exception) -> KvPaxosError:
         """Return what RocksDB's ``error`` in reading means. Only snapshots call this."""
         text = _sentence(error)
-        if "Corruption" in text:
+        if _CORRUPTION in text:
             return StateDamaged(str(self._directory), text)
         return DiskError(f"{self._directory} cannot be read: {text}.")
 
@@ -168,8 +168,12 @@ class RocksEngine:
     def _property(self, name: str) -> int:
         return self._rdict.property_int_value(name) or 0
 
-    def _failed(self, error: Exception) -> DiskError:
+    def _failed(self, error: Exception) -> DiskError | StateDamaged:
         text = _sentence(error)
+        if _CORRUPTION in text:
+            # To write is to read, too: what is compacted is written anew.
+            self._failure = StateDamaged(str(self._directory), text)
+            return self._failure
         if _lacks_space(text):
             text = f"{text}; {_ROOM}"
         self._failure = DiskError(f"{self._directory} cannot be written: {text}.")
@@ -182,7 +186,7 @@ class RocksEngine:
     def _check_sound(self) -> None:
         # RocksDB tries again by itself after some failures. What failed once is not trusted.
         if self._failure is not None:
-            raise DiskError(str(self._failure))
+            raise self._failure
 
     def _check_writer(self) -> None:
         thread = threading.get_ident()
@@ -287,7 +291,7 @@ def start_error(directory: Path, error: Exception) -> StartError:
     text = _sentence(error)
     if "LOCK:" in text:
         return StartError(f"{directory} is in use already; stop the node that uses it first.")
-    if "Corruption" in text or "No such file" in text:
+    if _CORRUPTION in text or "No such file" in text:
         return StateDamaged(str(directory), text)
     mend = _ROOM if _lacks_space(text) else "start again once it is mended"
     return StartError(f"{directory} cannot be opened: {text}; {mend}.")
@@ -331,6 +335,9 @@ def _background_purge() -> ReadOptions:
     options.set_background_purge_on_iterator_cleanup(True)
     return options
 
+
+_CORRUPTION: Final = "Corruption"
+"""With this RocksDB says that bytes are not those that were written."""
 
 _ROOM: Final = "free some space there, and start the node again"
 

@@ -8,7 +8,8 @@ there are several directories, and their names alone say what they are worth:
 ``state.incoming``    one that is being built: worth nothing yet, however whole it is
 ``state.adopted``     one that is whole, and is the current one from now on
 ``state.trash-<n>``   given up, to be deleted
-``state.damaged-<n>`` was the current one, and is kept for whoever wants to look at it
+``state.damaged-<n>`` was the current one, and is kept for whoever wants to look at it;
+                      beside a ``journal.damaged-<n>`` for good, since they belong together
 ====================  ==================================================================
 
 A directory gets another worth by being renamed, which happens or does not. The name
@@ -31,7 +32,7 @@ from typing_extensions import override
 
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.engine.rocks import MEMORY_BYTES, RocksEngine
-from kvpaxos.errors import DiskError
+from kvpaxos.errors import DiskError, StateDamaged
 from kvpaxos.store.engine import Engine
 
 STATE: Final = "state"
@@ -40,7 +41,12 @@ STATE: Final = "state"
 _INCOMING: Final = f"{STATE}.incoming"
 _ADOPTED: Final = f"{STATE}.adopted"
 _TRASH: Final = f"{STATE}.trash"
-_DAMAGED: Final = f"{STATE}.damaged"
+
+DAMAGED_STATE: Final = f"{STATE}.damaged"
+"""How the names begin of states that were set aside; a number follows."""
+
+DAMAGED_JOURNAL: Final = "journal.damaged"
+"""The same of journals. The state that came of one was set aside with it, and has its number."""
 
 _INCOMING_SHARE: Final = 4
 """A state that is being built takes only this part of the memory, besides the current one."""
@@ -90,7 +96,8 @@ class Shelf(Protocol):
     def set_aside(self) -> Path | None:
         """Move a damaged current state out of the way, so that `open` begins an empty one.
 
-        It is closed first, if it is open. Only the one that was set aside last is kept.
+        It is closed first, if it is open. Only the one that was set aside last is kept, and those
+        that belong to a journal which was.
 
         :returns: where it is now; None if there was nothing to keep.
         """
@@ -215,12 +222,12 @@ class RocksShelf(Shelf):
         self._settle()
         if not self._has(STATE):
             return None
-        older = self._numbered(_DAMAGED)
-        name = f"{_DAMAGED}-{max(older, default=0) + 1}"
+        older, journals = self._numbered(DAMAGED_STATE), self._numbered(DAMAGED_JOURNAL)
+        name = f"{DAMAGED_STATE}-{max([*older, *journals], default=0) + 1}"
         self._rename(STATE, name)
         self._sync()
-        for number in older:
-            self._throw_away(f"{_DAMAGED}-{number}")
+        for number in set(older).difference(journals):
+            self._throw_away(f"{DAMAGED_STATE}-{number}")
         return self._directory / name
 
     @override
@@ -288,7 +295,7 @@ class RocksShelf(Shelf):
 
 def _give_up(engine: RocksEngine) -> None:
     """Close an engine whose last writes nobody will miss."""
-    with suppress(DiskError):
+    with suppress(DiskError, StateDamaged):
         engine.close()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from kvpaxos.errors import JournalDamaged
 from kvpaxos.journal.marks import Entry
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT
+from kvpaxos.paxos.records import Forming
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,15 +33,17 @@ class DamagedRecords(JournalDamaged):
     """`JournalDamaged`, with all that is needed to fetch the records from peers.
 
     :ivar damage: everything that was found, in the order of the journal. Never empty.
+    :ivar forming: whose journal it is, if what is left of it still says so.
     """
 
-    def __init__(self, *damage: Damage) -> None:
+    def __init__(self, *damage: Damage, forming: Forming | None = None) -> None:
         first = damage[0]
         what = first.what
         if len(damage) > 1:
             what = f"{what} (the first of {len(damage)} damaged places)"
         super().__init__(str(first.path), first.offset, what)
         self.damage = damage
+        self.forming = forming
 
 
 def name_record(entry: Entry) -> str:

@@ -79,7 +79,8 @@ def recover(directory: Directory) -> Replay | None:
     if numbers:
         segments, damage = find_segments(directory, numbers)
         if damage:
-            raise DamagedRecords(*damage)
+            known = (segment.header.forming for segment in segments)
+            raise DamagedRecords(*damage, forming=next(filter(None, known), None))
         replay = _replay(directory, segments)
         # A deletion that was cut short is completed.
         first = segments[0].header.number
@@ -168,7 +169,7 @@ def _replay(directory: Directory, segments: Sequence[Segment]) -> Replay:
         missing = directory.path / segment_name(last.number + 1)
         damage.append(Damage(missing, 0, 0, MISSING))
     if damage:
-        raise DamagedRecords(*damage)
+        raise DamagedRecords(*damage, forming=replay.state.forming)
     for segment, found in zip(segments, findings, strict=True):
         _mend(directory, segment, found)
         replay.mended += found.mended

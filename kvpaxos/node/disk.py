@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorFromThreads
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from kvpaxos.errors import DiskError, Unavailable
+from kvpaxos.errors import DiskError, JournalDamaged, Unavailable
 from kvpaxos.journal.log import Journal
 from kvpaxos.journal.state import needs_sync
 from kvpaxos.paxos.ballot import NO_SLOT, Slot
@@ -54,7 +54,7 @@ class Disk:
     made, the journal belongs to its threads.
 
     :param durable: called with `durable` each time that has grown.
-    :param failed: called once, if a disk refuses. The node must stop then.
+    :param failed: called once, if a disk refuses or a file is damaged. The node must stop then.
     :param monotonic: seconds; called on the other threads too.
     :ivar number: how many records there are, those included that are still queued.
     :ivar durable: how many of them would survive a power cut.
@@ -71,7 +71,7 @@ class Disk:
         *,
         reactor: IReactorFromThreads,
         durable: Callable[[int], None],
-        failed: Callable[[DiskError], None],
+        failed: Callable[[DiskError | JournalDamaged], None],
         monotonic: Callable[[], float],
     ) -> None:
         self.journal = journal
@@ -310,7 +310,7 @@ class Disk:
             return
         self._broken = True
         error = failure.value
-        if not isinstance(error, DiskError):
+        if not isinstance(error, DiskError | JournalDamaged):
             self._log.failure("the journal failed in an unforeseen way", failure)
             error = DiskError(f"the journal failed in an unforeseen way: {error!r}; see the log")
         self._report_failed(error)

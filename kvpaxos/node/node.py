@@ -30,12 +30,13 @@ from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import Driver
 from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
 from kvpaxos.node.http.store import Described, LinkChange
-from kvpaxos.node.joining import introduction
+from kvpaxos.node.joining import introduction, outside
 from kvpaxos.node.links import Links
 from kvpaxos.node.overview import Overview
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.prober import Prober
 from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
+from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.replacement import clear
 from kvpaxos.node.requests import Requests
 from kvpaxos.node.serving import serve
@@ -56,10 +57,11 @@ class Node(MultiService):
     """A member of a cluster, as a service.
 
     :param shelf: where its state is. The node opens and closes it.
+    :param repairs: what was set aside of its disk. Without its journal, the disk is a new one.
     :param may_rejoin: with an empty disk, it may come back into the cluster that knows it.
     :param refuse: is told why the node cannot start, and does not return.
-    :param fatal: is told once, in a sentence, why the node had to stop by itself. It answers
-        no requests any more by then; whoever runs it should stop the service.
+    :param fatal: is told once why the node had to stop by itself. It answers no requests any
+        more by then; whoever runs it should stop the service.
     :param shutdown: is called when a client asks for the node to be stopped in good order.
     """
 
@@ -71,12 +73,13 @@ class Node(MultiService):
         config: NodeConfig,
         journal: Journal,
         shelf: Shelf,
+        repairs: Repairs,
         *,
         may_rejoin: bool,
         reactor: Any,  # noqa: ANN401  (no interface names all that a reactor provides)
         random: Random,
         refuse: Callable[[KvPaxosError], NoReturn],
-        fatal: Callable[[str], None],
+        fatal: Callable[[Exception], None],
         shutdown: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -84,7 +87,8 @@ class Node(MultiService):
         self.node = NodeId(config.node)
         self.journal = journal
         self._shelf = shelf
-        self._may_rejoin = may_rejoin
+        self._repairs = repairs
+        self._may_rejoin = may_rejoin or repairs.without_journal
         self._members = tuple(map(NodeId, cluster.members))
         self._cluster = cluster
         self._config = config
@@ -95,7 +99,7 @@ class Node(MultiService):
         self._shutdown = shutdown
         self._monotonic = monotonic
         self._boot = journal.recovered.boot + 1
-        self._overview = Overview(config.node, cluster, monotonic)
+        self._overview = Overview(config.node, cluster, monotonic, repairs)
         self._requests = Requests(self._post, monotonic, self.leader)
         self._driver: Driver | None = None
         self._early: list[Event] = []
@@ -128,7 +132,7 @@ class Node(MultiService):
         opened.callback(self._shelf.close)
         alone = len(self._members) == 1
         limit = self._cluster.limits.value_bytes_max
-        self._state = open_state(self._shelf, value_bytes_max=limit, alone=alone)
+        self._state = open_state(self._shelf, self._repairs, value_bytes_max=limit, alone=alone)
         recovered = self.journal.recovered
         for mended in filter(None, (recovered.torn, *recovered.mended)):
             self._log.warn("journal: {mended}", mended=mended)
@@ -163,8 +167,7 @@ class Node(MultiService):
         self._http = await serve(self._face, self._cluster, self._config, self._reactor)
         if self.halted():
             return
-        others = [str(member) for member in self._members if member != self.node]
-        self._trouble = f"the cluster has not formed yet: all of {', '.join(others)} are needed"
+        self._trouble = outside(self.node, self._members, self._repairs)
         for part in (self._links, self._persister, self._prober, self._space):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]
         MultiService.startService(self)
@@ -211,7 +214,7 @@ class Node(MultiService):
             self._driver.stop()
         self._requests.close(f"the node had to stop: {error}")
         # In a turn of its own: whoever is told may want to stop this service.
-        self._reactor.callLater(0, self._fatal, str(error))
+        self._reactor.callLater(0, self._fatal, error)
 
     def _broken(self, failure: Failure) -> None:
         error = failure.value
@@ -312,8 +315,7 @@ class Node(MultiService):
             halt=self._broken,
         )
         self._overview.driver = self._driver
-        self._overview.cluster_id = cluster
-        self._overview.life = memory.life
+        self._overview.cluster_id, self._overview.life = cluster, memory.life
         self._trouble = None
         self._driver.start()
         while self._early:

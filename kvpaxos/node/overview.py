@@ -13,6 +13,7 @@ from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
 from kvpaxos.node.links import LIMITS as LINK_LIMITS
 from kvpaxos.node.links import Links
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
+from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.space import Marks, Space
 from kvpaxos.node.states import States
 from kvpaxos.paxos.limits import Limits
@@ -26,7 +27,13 @@ class Overview:
     :ivar space: stays None in a node that keeps nothing on a disk.
     """
 
-    def __init__(self, node: str, cluster: ClusterConfig, monotonic: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        node: str,
+        cluster: ClusterConfig,
+        monotonic: Callable[[], float],
+        repairs: Repairs | None = None,
+    ) -> None:
         self.cluster_id = ""
         self.life = 0
         self.halted = False
@@ -36,6 +43,7 @@ class Overview:
         self.persister: Persister | None = None
         self.space: Space | None = None
         self.states: States | None = None
+        self._repairs = repairs
         self._node = node
         self._cluster = cluster
         self._monotonic = monotonic
@@ -64,6 +72,7 @@ class Overview:
             "peers": self._describe_peers(),
             "journal": self._describe_journal(),
             "disk": {} if self.space is None else self.space.describe(),
+            "repair": {} if self._repairs is None else self._repairs.describe(),
         }
 
     def doubt(self) -> str | None:
@@ -75,7 +84,10 @@ class Overview:
             return self.delay()
         standings, replica = self.links.standings(), self.driver.replica
         if replica.probation is not None:
-            return doubts.on_probation(replica.probation, standings)
+            doubt = doubts.on_probation(replica.probation, standings)
+            if self._repairs is not None and self._repairs.without_journal:
+                doubt += f"; what was damaged of its old one is {self._repairs.kept}"
+            return doubt
         return doubts.left_alone(standings, replica.learner.decided_through)
 
     def delay(self) -> str | None:

@@ -11,6 +11,7 @@ from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, NodeId, Slot
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.memory import Memory
+from kvpaxos.paxos.records import Forming
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 
 GROUP: Final = 0
@@ -120,6 +121,15 @@ def formation_of(
         may_form=may_form,
         may_rejoin=may_rejoin,
     )
+
+
+def check_owner(forming: Forming | None, node: str, members: Sequence[str]) -> None:
+    """Make sure that ``forming``, if there is one, is of the journal of ``node`` among ``members``.
+
+    :raises StartError: it is the journal of another node, or of other members.
+    """
+    names = tuple(map(NodeId, members))
+    Formation(NodeId(node), names, forming=forming, formed=None, fresh_cluster="")
 
 
 def durable_through(journal: Journal, state: State) -> Slot:

@@ -17,32 +17,25 @@ import os
 import resource
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
 from random import SystemRandom
-from typing import Final
+from typing import Any, Final, NoReturn
 
 from twisted.logger import Logger
 
-from kvpaxos.config.cluster import ClusterConfig, NodeConfig
-from kvpaxos.engine.shelf import MemoryShelf, RocksShelf, Shelf
-from kvpaxos.errors import DiskError, StartError
-from kvpaxos.journal.log import Journal
-from kvpaxos.journal.memory import MemoryFiles
-from kvpaxos.journal.reserve import release
+from kvpaxos.errors import DiskError, KvPaxosError, StartError
+from kvpaxos.node.member import Make, Member
 from kvpaxos.node.node import Node
+from kvpaxos.node.opening import open_journal, shelf_of
 from kvpaxos.node.options import Options
-from kvpaxos.node.recovery import formation_of
+from kvpaxos.node.repairs import Repairs
 
 __all__ = ["Options", "makeService"]
 
 OPEN_FILES: Final = 4096
 """Enough for all connections and all files at once. Otherwise many clients could keep the disk
 from opening a file of its own, and so stop the node."""
-
-VOLATILE_SEGMENT_BYTES: Final = 4 * 1024 * 1024
-"""The most that a segment of a journal in memory takes: it is forgotten in small pieces."""
 
 _log = Logger()
 
@@ -52,17 +45,18 @@ def makeService(
     *,
     fatal: Callable[[str], None] | None = None,
     shutdown: Callable[[], None] | None = None,
-) -> Node:
+) -> Member:
     """Return the node that ``options`` describe. It holds its journal from now on.
 
-    A volatile one has its journal and its state in memory, and makes no directory.
+    A volatile one has its journal and its state in memory, and makes no directory. What is damaged
+    on the disk of any other is set aside if there are other members, and got from them.
 
     :param fatal: told in one sentence why the node had to stop by itself. Without it, the
         reactor is stopped and the process ends with status 1.
     :param shutdown: called when a client asks for the node to be stopped. Without it, the
         reactor is stopped.
-    :raises StartError: the journal is damaged, in use, or another node's; in a process of our
-        own that ends it with status 2 instead.
+    :raises StartError: the journal is in use, another node's, or damaged in a cluster of one node;
+        in a process of our own that ends it with status 2 instead.
     :raises DiskError: the disk refuses; likewise.
     """
     from twisted.internet import reactor
@@ -77,23 +71,47 @@ def makeService(
         gc.disable()
         reactor.callWhenRunning(_collect_garbage)
     cluster, config = options.cluster_config(), options.node_config()
+    repairs = Repairs(Path(config.data))
     try:
-        journal = _open_journal(cluster, config)
+        return Member(
+            _maker(options, repairs, reactor, shutdown or _stop_reactor),
+            repairs,
+            partial(shelf_of, cluster, config),
+            alone=len(cluster.members) == 1,
+            refuse=options.refuse,
+            fatal=fatal or _end_process(),
+        )
     except (DiskError, StartError) as error:
         options.refuse(error)
 
-    return Node(
-        cluster,
-        config,
-        journal,
-        _shelf(cluster, config),
-        may_rejoin=options.may_rejoin(),
-        reactor=reactor,
-        random=SystemRandom(),
-        refuse=options.refuse,
-        fatal=fatal or _end_process(),
-        shutdown=shutdown or _stop_reactor,
-    )
+
+def _maker(
+    options: Options,
+    repairs: Repairs,
+    reactor: Any,  # noqa: ANN401  (no interface names all that a reactor provides)
+    shutdown: Callable[[], None],
+) -> Make:
+    """Return what makes the runs of the node that ``options`` describe."""
+    cluster, config = options.cluster_config(), options.node_config()
+
+    def make(
+        refuse: Callable[[KvPaxosError], NoReturn], fatal: Callable[[Exception], None]
+    ) -> Node:
+        return Node(
+            cluster,
+            config,
+            open_journal(cluster, config, repairs),
+            shelf_of(cluster, config),
+            repairs,
+            may_rejoin=options.may_rejoin(),
+            reactor=reactor,
+            random=SystemRandom(),
+            refuse=refuse,
+            fatal=fatal,
+            shutdown=shutdown,
+        )
+
+    return make
 
 
 def _collect_garbage() -> None:
@@ -112,33 +130,6 @@ def _allow_open_files() -> None:
     wanted = OPEN_FILES if most == resource.RLIM_INFINITY else min(OPEN_FILES, most)
     if allowed != resource.RLIM_INFINITY and allowed < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, most))
-
-
-def _open_journal(cluster: ClusterConfig, config: NodeConfig) -> Journal:
-    """Return the journal of a node, if it is that of this node in this cluster."""
-    path = Path(config.data) / "journal"
-    segment_bytes = cluster.storage.segment_bytes
-    if cluster.options.volatile:
-        segment_bytes = min(segment_bytes, VOLATILE_SEGMENT_BYTES)
-        return Journal.open(path, segment_bytes=segment_bytes, files=MemoryFiles())
-
-    with ExitStack() as opened:
-        room = partial(release, path.parent)
-        journal = Journal.open(path, segment_bytes=segment_bytes, make_room=room)
-        opened.callback(journal.close)
-        try:
-            formation_of(journal, config.node, cluster.members, "")
-        except StartError as error:
-            raise StartError(f"{path}: {error}") from None
-        opened.pop_all()
-    return journal
-
-
-def _shelf(cluster: ClusterConfig, config: NodeConfig) -> Shelf:
-    """Return the place of a node's state."""
-    if cluster.options.volatile:
-        return MemoryShelf()
-    return RocksShelf(Path(config.data), memory_bytes=cluster.storage.memory_bytes)
 
 
 def _stop_reactor() -> None:

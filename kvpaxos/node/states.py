@@ -7,7 +7,6 @@ from random import Random
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from kvpaxos.engine.shelf import Shelf
@@ -15,6 +14,7 @@ from kvpaxos.errors import StateDamaged
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.recovery import GROUP
+from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.state import State
 from kvpaxos.node.transfer import Donor, Recipient
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
@@ -24,10 +24,8 @@ from kvpaxos.paxos.messages import AskState, Message, NoState, StatePiece
 SURPLUS_MAX: Final = 4
 """How many times its bound a journal may grow while a peer that lags is given a state."""
 
-_log = Logger()
 
-
-def open_state(shelf: Shelf, *, value_bytes_max: int, alone: bool) -> State:
+def open_state(shelf: Shelf, repairs: Repairs, *, value_bytes_max: int, alone: bool) -> State:
     """Open the state; one that is damaged is set aside, for another member's to take its place.
 
     :param alone: there is no other member.
@@ -39,10 +37,7 @@ def open_state(shelf: Shelf, *, value_bytes_max: int, alone: bool) -> State:
     except StateDamaged as error:
         if alone:
             raise
-        place = shelf.set_aside()
-        _log.warn(
-            "the state is damaged and was moved to {place}: {error}", place=place, error=error
-        )
+        repairs.put_state_aside(shelf, error)
         return State(shelf.open(), GROUP, value_bytes_max=value_bytes_max)
 
 

@@ -53,6 +53,8 @@ class Engine(Protocol):
         a crash before leaves the state as some earlier `write` left it. One thread writes.
 
         :raises DiskError: the node must stop.
+        :raises StateDamaged: the bytes on disk, which it had to read, are not those that were
+            written.
         """
         ...
 
@@ -64,6 +66,8 @@ class Engine(Protocol):
         """Make durable all writes that returned before this call. It blocks: call it on a thread.
 
         :raises DiskError: the node must stop.
+        :raises StateDamaged: the bytes on disk, which it had to read, are not those that were
+            written.
         """
         ...
 

@@ -24,6 +24,7 @@ from kvpaxos.errors import KvPaxosError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.http.store import LinkChange
 from kvpaxos.node.node import Node
+from kvpaxos.node.repairs import Repairs
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.testing.partition import Partition, Throw
 from kvpaxos.testing.peer import LOST_REPLIES, LOST_REQUESTS
@@ -172,11 +173,12 @@ class NodeGroup:
             config,
             Journal.open(Path(config.data) / "journal"),
             RocksShelf(Path(config.data)),
+            Repairs(Path(config.data)),
             reactor=self._reactor,
             may_rejoin=False,
             random=Random(self._random.getrandbits(64)),  # noqa: S311  (chance, and no secret)
             refuse=_refuse,
-            fatal=lambda sentence: self.stopped.append(f"{config.node}: {sentence}"),
+            fatal=lambda error: self.stopped.append(f"{config.node}: {error}"),
             shutdown=lambda: None,
         )
 

@@ -13,7 +13,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorFromThreads
 
-from kvpaxos.errors import DiskError, Unavailable
+from kvpaxos.errors import DiskError, JournalDamaged, Unavailable
 from kvpaxos.journal.damage import DamagedRecords
 from kvpaxos.journal.format import DATA_START
 from kvpaxos.node.disk import SPARE_RETRY_S, Disk
@@ -73,7 +73,7 @@ class Bench:
         self.files = MemoryDisk()
         self.journal = open_journal(self.files)
         self.durable: list[int] = []
-        self.failed: list[DiskError] = []
+        self.failed: list[DiskError | JournalDamaged] = []
         self.threads = threading.active_count()
         self.stopped = False
         self.disk = Disk(

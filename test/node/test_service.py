@@ -14,7 +14,7 @@ import pytest_twisted
 from twisted.internet.threads import deferToThread
 
 from kvpaxos.errors import ConfigError, KvPaxosError, StartError
-from kvpaxos.node.node import Node
+from kvpaxos.node.member import Member
 from kvpaxos.node.service import Options, makeService
 from test.node.members import soon
 from test.processes.cluster import Node as Client
@@ -40,7 +40,7 @@ class Application:
         options.parseOptions(["--config", str(path), *more])
         return options
 
-    def make(self, name: str = "n01", *more: str, **changes: str) -> Node:
+    def make(self, name: str = "n01", *more: str, **changes: str) -> Member:
         return makeService(self.options(name, *more, **changes), fatal=self.told.append)
 
     async def serve_once(self, *more: str) -> None:

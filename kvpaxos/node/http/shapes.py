@@ -97,6 +97,8 @@ DISK: Final = having(
     {}, optional={"free_bytes": COUNT_OR_NULL, **dict.fromkeys(("low", "reserve_held"), FLAG)}
 )
 
+REPAIR: Final = having({}, optional={"count": COUNT, "last": TEXT_OR_NULL, "set_aside": each(TEXT)})
+
 STATE: Final = having(
     {
         **dict.fromkeys(("keys", "revision"), COUNT),
@@ -123,6 +125,7 @@ STATUS: Final = having(
         "peers": each(PEER),
         "journal": JOURNAL,
         "disk": DISK,
+        "repair": REPAIR,
         "state": STATE,
     },
 )
