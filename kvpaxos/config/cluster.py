@@ -45,14 +45,30 @@ class ClusterLimits:
     :ivar value_bytes_max: the longest value, in bytes.
     """
 
-    value_bytes_max: int = 1024 * 1024
+    value_bytes_max: int = _MIB
+
+    @property
+    def command_bytes_max(self) -> int:
+        """The longest command: a compare-and-set of two longest values, with key and identity."""
+        return 2 * self.value_bytes_max + 8 * 1024
+
+    @property
+    def message_bytes_max(self) -> int:
+        """The longest message between nodes: pieces are cut at 2 MiB, but one command fits."""
+        return max(self.command_bytes_max, 2 * _MIB) + _MIB
 
 
 LIMIT_RANGES: Final = {
-    "value_bytes_max": (1024, 4 * 1024 * 1024),
+    "value_bytes_max": (1024, 16 * _MIB),
 }
-"""What each limit may be set to. The longest command, a compare-and-set of two longest values,
-still fits into one frame between peers."""
+"""What each limit may be set to."""
+
+JOURNAL_COMMANDS_MIN: Final = 4
+"""A journal that cannot keep so many of the longest commands keeps hardly anything for others."""
+
+MEMORY_VALUES_MIN: Final = 2
+"""The engine holds what was written last in memory: with room for fewer of the longest values it
+would take more memory than it was given."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +229,11 @@ def default_cluster(
 
 
 def checked(cluster: ClusterConfig) -> ClusterConfig:
-    """Return ``cluster`` if no two of its endpoints, and no two directories, are the same.
+    """Return ``cluster`` if no two of its endpoints, no two directories, and no limits clash.
 
     :raises ConfigError: naming both that clash.
     """
+    _check_room(cluster)
     takers: dict[object, str] = {}
     for what, place, shown in _places(cluster):
         other = takers.setdefault(place, what)
@@ -225,6 +242,33 @@ def checked(cluster: ClusterConfig) -> ClusterConfig:
                 f"{cluster.source}: {what} and {other} are both {shown}; give each its own."
             )
     return cluster
+
+
+def _check_room(cluster: ClusterConfig) -> None:
+    """See whether a node has room for values that are longer than by default."""
+    limits, storage = cluster.limits, cluster.storage
+    if limits.value_bytes_max <= ClusterLimits().value_bytes_max:
+        return
+    longest = f"values of {limits.value_bytes_max} bytes"
+    for key, held, least, what in (
+        (
+            "journal_bytes_max",
+            storage.journal_bytes_max,
+            JOURNAL_COMMANDS_MIN * limits.command_bytes_max,
+            f"{JOURNAL_COMMANDS_MIN} compare-and-sets of {longest} take",
+        ),
+        (
+            "memory_bytes",
+            storage.memory_bytes,
+            MEMORY_VALUES_MIN * limits.value_bytes_max,
+            f"{MEMORY_VALUES_MIN} {longest} take",
+        ),
+    ):
+        if held < least:
+            raise ConfigError(
+                f'{cluster.source}: "storage.{key}" is {held}, less than {what};'
+                f' make it {least} or more, or "limits.value_bytes_max" less.'
+            )
 
 
 def _places(cluster: ClusterConfig) -> Iterator[tuple[str, object, str]]:

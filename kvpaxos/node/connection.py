@@ -20,9 +20,10 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvpaxos.errors import KvPaxosError, WireError
-from kvpaxos.node.outgoing import Outgoing
-from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.node.outgoing import Outgoing, queue_bytes_max
+from kvpaxos.paxos.ballot import NO_SLOT, NodeId
 from kvpaxos.paxos.formation import Stands
+from kvpaxos.wire.chunks import MESSAGE_BYTES_MAX, Joiner
 from kvpaxos.wire.framing import FRAME_BYTES_MAX, FrameBuffer, frame
 from kvpaxos.wire.greeting import (
     GREETING_BYTES_MAX,
@@ -126,6 +127,7 @@ class Connection(TwistedProtocol):
     :ivar theirs: who is at the other end; None before the greetings.
     :ivar floor: how many durable records it had shown before it was greeted here: what it
         answers to that cannot be less.
+    :ivar told_through: how much was decided, by the last heartbeat that overtook nothing.
     :ivar ready: fires with None when the greetings are over, or else with what went wrong.
     :ivar ended: fires with the reason when the connection is gone.
     """
@@ -137,16 +139,24 @@ class Connection(TwistedProtocol):
         meant: NodeId | None,
         clock: IReactorTime,
         monotonic: Callable[[], float],
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
+        """Make one end of a connection.
+
+        :param message_bytes_max: the longest message that is taken, once both have greeted.
+        """
         self.meant = meant
         self.theirs: Identity | None = None
         self.floor = 0
+        self.told_through = NO_SLOT
         self.ready: Deferred[LinkError | None] = Deferred()
         self.ended: Deferred[LinkError] = Deferred()
         self._host = host
         self._clock = clock
         self._monotonic = monotonic
+        self._message_bytes_max = message_bytes_max
         self._frames = FrameBuffer(frame_bytes_max=GREETING_BYTES_MAX)
+        self._joiner = Joiner(message_bytes_max=0)
         self._outgoing: Outgoing | None = None
         self._guest: Identity | None = None
         self._error: LinkError | None = None
@@ -163,7 +173,12 @@ class Connection(TwistedProtocol):
     @override
     def connectionMade(self) -> None:
         _tune(self._wire)
-        self._outgoing = Outgoing(self._wire, clock=self._clock, monotonic=self._monotonic)
+        self._outgoing = Outgoing(
+            self._wire,
+            clock=self._clock,
+            monotonic=self._monotonic,
+            bytes_max=queue_bytes_max(self._message_bytes_max),
+        )
         self._wire.registerProducer(self._outgoing, streaming=True)
         self._timer = self._clock.callLater(HANDSHAKE_S_MAX, self._too_late)
         if self.meant is not None:
@@ -245,7 +260,9 @@ class Connection(TwistedProtocol):
                     payload = next(frames, None)
                     if payload is None:
                         break
-                    self._take(*decode_frame(payload))
+                    message = self._joiner.take(payload)
+                    if message is not None:
+                        self._take(*decode_frame(message))
         except VersionError as error:
             self.refuse(f"{error}: all nodes must run releases that fit together")
         except WireError as error:
@@ -292,6 +309,7 @@ class Connection(TwistedProtocol):
         self.theirs = theirs
         self._stop_timer()
         self._frames.frame_bytes_max = FRAME_BYTES_MAX
+        self._joiner.message_bytes_max = self._message_bytes_max
         self._host.greeted(self)
         self.ready.callback(None)
 

@@ -3,8 +3,8 @@
 Each node dials every other one. Requests leave on the connection that their sender dialed,
 and replies come back on the same one; so whoever gets replies knows that its peer can be
 dialed, and whoever gets requests knows that it can be dialed itself. Messages may be lost,
-whenever a connection breaks or too many wait, and are then counted; on one connection they
-keep their order, and none comes twice.
+whenever a connection breaks or too many wait, and are then counted; none comes twice. On one
+connection they keep their order, but for short ones that need not wait for long ones.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from time import monotonic as system_monotonic
-from typing import Final, cast, get_args
+from typing import Final, cast
 
 from twisted.application.service import MultiService
 from twisted.internet.defer import Deferred, gatherResults
@@ -30,15 +30,16 @@ from kvpaxos.node.dialer import Dialer
 from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.link import Link
 from kvpaxos.node.listener import Listener
-from kvpaxos.node.outgoing import QUEUE_BYTES_MAX
+from kvpaxos.node.outgoing import EXPRESS_BYTES_MAX, queue_bytes_max
+from kvpaxos.node.parcels import EXPRESS, MESSAGES, REPLIES, REQUESTS, Packer, as_told
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Form, FormationMessage, Standing, Stands
-from kvpaxos.paxos.messages import Incarnations, Message, Ping, Pong, Reply, Request
+from kvpaxos.paxos.messages import Incarnations, Message
 from kvpaxos.paxos.records import NodeRecord
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
-from kvpaxos.wire.codec import encode
-from kvpaxos.wire.framing import FRAME_BYTES_MAX, HEADER_BYTES, frame
+from kvpaxos.wire.chunks import MESSAGE_BYTES_MAX
+from kvpaxos.wire.framing import FRAME_BYTES_MAX
 from kvpaxos.wire.greeting import Frame, Hello, Holds, Identity, Refused, Welcome
 
 STRANGERS_MAX: Final = 64
@@ -46,18 +47,6 @@ STRANGERS_MAX: Final = 64
 
 REMIND_S: Final = 1.0
 """How often a node says where it stands to those that do not seem to have formed."""
-
-LIMITS: Final[Mapping[str, int]] = {
-    "frame_bytes_max": FRAME_BYTES_MAX,
-    "peer_queue_bytes_max": QUEUE_BYTES_MAX,
-    "strangers_max": STRANGERS_MAX,
-}
-"""What is bounded here, for the operator."""
-
-REQUESTS: Final[frozenset[type[Frame]]] = frozenset(get_args(Request))
-REPLIES: Final[frozenset[type[Frame]]] = frozenset(get_args(Reply))
-MESSAGES: Final = REQUESTS | REPLIES
-HEARTBEATS: Final[frozenset[type[Message]]] = frozenset((Ping, Pong))
 
 
 class Links(MultiService):
@@ -88,6 +77,7 @@ class Links(MultiService):
         broken: Callable[[Failure], None],
         random: Random,
         monotonic: Callable[[], float] = system_monotonic,
+        message_bytes_max: int = MESSAGE_BYTES_MAX,
     ) -> None:
         """Make links that do nothing before they are started.
 
@@ -100,6 +90,7 @@ class Links(MultiService):
             member of it: always before any message.
         :param fatal: is told, in one sentence, why this node must stop.
         :param broken: is told of an error after which it must stop, too.
+        :param message_bytes_max: the longest message, the same on all nodes.
         """
         super().__init__()  # type: ignore[no-untyped-call]
         self.switches = switches
@@ -118,9 +109,10 @@ class Links(MultiService):
         self._on_broken = broken
         self._random = random
         self._monotonic = monotonic
+        self._message_bytes_max = message_bytes_max
         self._strangers: dict[Connection, None] = {}
         self._paused = False
-        self._last_sent: tuple[int, Message, bytes] | None = None
+        self._packer = Packer(message_bytes_max)
         self._reminder = LoopingCall(self._remind)
         self._reminder.clock = clock
         self._links = {
@@ -173,13 +165,14 @@ class Links(MultiService):
         if self.switches.loses(switch):
             link.dropped["switched off"] += 1
             return
-        data = self._encoded(group, message)
-        if len(data) > FRAME_BYTES_MAX + HEADER_BYTES:
+        express = type(message) in EXPRESS
+        if express:
+            message = as_told(connection, message)
+        parcel = self._packer.pack(group, message)
+        if parcel is None:
             link.dropped["too long"] += 1
             self.complaints.hear(to, "too long", f"a {type(message).__name__} was too long to send")
-            return
-        heartbeat = type(message) in HEARTBEATS
-        if connection.outgoing.put(data, switch=switch, heartbeat=heartbeat):
+        elif connection.outgoing.put(parcel, switch=switch, express=express):
             link.sent += 1
         else:
             link.dropped["queue full"] += 1
@@ -355,16 +348,6 @@ class Links(MultiService):
             else:
                 connection.greet(message)
 
-    def _encoded(self, group: int, message: Message) -> bytes:
-        """Return the frame of ``message``: made once, though it may go to several peers."""
-        if self._last_sent is not None:
-            last_group, last_message, data = self._last_sent
-            if last_message is message and last_group == group:
-                return data
-        data = frame(encode(group, message))
-        self._last_sent = (group, message, data)
-        return data
-
     def _accept(self) -> Connection:
         if len(self._strangers) >= STRANGERS_MAX:
             # It is lost only in the next turn, and must not be dropped twice until then.
@@ -376,7 +359,13 @@ class Links(MultiService):
         return connection
 
     def _connection(self, meant: NodeId | None) -> Connection:
-        connection = Connection(self, meant=meant, clock=self._clock, monotonic=self._monotonic)
+        connection = Connection(
+            self,
+            meant=meant,
+            clock=self._clock,
+            monotonic=self._monotonic,
+            message_bytes_max=self._message_bytes_max,
+        )
         if meant is not None:
             connection.floor = self._handshake.runs.records(meant)
         return connection
@@ -402,3 +391,14 @@ class Links(MultiService):
 
     def _greeted(self) -> list[Connection]:
         return [one for link in self._links.values() for one in link.connections()]
+
+
+def link_limits(message_bytes_max: int) -> dict[str, int]:
+    """Return what is bounded here, for the operator."""
+    return {
+        "frame_bytes_max": FRAME_BYTES_MAX,
+        "peer_message_bytes_max": message_bytes_max,
+        "peer_queue_bytes_max": queue_bytes_max(message_bytes_max),
+        "peer_express_bytes_max": EXPRESS_BYTES_MAX,
+        "strangers_max": STRANGERS_MAX,
+    }

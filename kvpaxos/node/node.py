@@ -32,7 +32,7 @@ from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
 from kvpaxos.node.http.store import Described, LinkChange
 from kvpaxos.node.joining import introduction, outside
 from kvpaxos.node.links import Links
-from kvpaxos.node.overview import Overview
+from kvpaxos.node.overview import Overview, core_limits
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.prober import Prober
 from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
@@ -133,12 +133,10 @@ class Node(MultiService):
         alone = len(self._members) == 1
         limit = self._cluster.limits.value_bytes_max
         self._state = open_state(self._shelf, self._repairs, value_bytes_max=limit, alone=alone)
-        recovered = self.journal.recovered
-        for mended in filter(None, (recovered.torn, *recovered.mended)):
+        for mended in filter(None, (self.journal.recovered.torn, *self.journal.recovered.mended)):
             self._log.warn("journal: {mended}", mended=mended)
         durable = durable_through(self.journal, self._state)
-        replayed = replay(self.journal, self._state, alone=alone)
-        if replayed:
+        if replayed := replay(self.journal, self._state, alone=alone):
             self._log.info("executed {count} slots from the journal", count=replayed)
         self._links = self._make_links()
         # Its threads own the journal from here on: nothing that follows can fail.
@@ -284,6 +282,7 @@ class Node(MultiService):
             broken=self._broken,
             random=self._random,
             monotonic=self._monotonic,
+            message_bytes_max=self._cluster.limits.message_bytes_max,
         )
 
     def _formed(self, cluster: str, formation: Formation) -> None:
@@ -297,6 +296,7 @@ class Node(MultiService):
             memory,
             random=self._random,
             now=self._monotonic(),
+            limits=core_limits(self._cluster),
         )
         formation.disks = replica.disks
         self._driver = Driver(

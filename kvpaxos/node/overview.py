@@ -10,8 +10,7 @@ from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.node import doubts
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
-from kvpaxos.node.links import LIMITS as LINK_LIMITS
-from kvpaxos.node.links import Links
+from kvpaxos.node.links import Links, link_limits
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.space import Marks, Space
@@ -99,8 +98,8 @@ class Overview:
     def limits(self) -> dict[str, object]:
         """Return every named limit of the parts."""
         return {
-            **asdict(Limits()),
-            **LINK_LIMITS,
+            **asdict(core_limits(self._cluster)),
+            **link_limits(self._cluster.limits.message_bytes_max),
             **Marks.of(self._cluster.storage).limits(),
             **asdict(self._cluster.limits),
             **asdict(self._cluster.storage),
@@ -179,3 +178,8 @@ _UNFORMED: Final = {
     "kept_from": 1,
     "steps": 0,
 }
+
+
+def core_limits(cluster: ClusterConfig) -> Limits:
+    """Return the bounds of a replica of ``cluster``."""
+    return Limits(command_bytes_max=cluster.limits.command_bytes_max)

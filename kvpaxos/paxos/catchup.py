@@ -35,8 +35,10 @@ class CatchUps:
             return NOTHING
         if self._hole_since is None:
             self._hole_since = now
-        young = now - self._hole_since < self._timing.hole_s
-        if (young and not urgent) or now - self._asked_at < self._peers.retry_s:
+        # What is missing may be the longest command that there is, and on its way.
+        transfer_s = self._timing.transfer_s(self._limits.command_bytes_max)
+        young = now - self._hole_since < self._timing.hole_s + transfer_s
+        if (young and not urgent) or now - self._asked_at < self._peers.retry_s + transfer_s:
             return NOTHING
         first = self._learner.first_hole
         teachers = self._peers.teachers(first, now)

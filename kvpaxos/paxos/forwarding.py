@@ -100,16 +100,20 @@ class Forwarding:
         """Whether ``leader``, though it is heard, has got nothing done for long."""
         if leader != self._leader or not self.outbox.has_sent:
             return False
-        stall_max_s = STALLS_MAX * self._peers.patience_s + self._peers.retry_s
+        stall_max_s = STALLS_MAX * self._peers.patience_s + self._peers.retry_s + self._transfer_s
         if now - max(self._progress_at, self._decided_at) < stall_max_s:
             return False
         self._leader = ZERO_BALLOT
         return True
+
+    @property
+    def _transfer_s(self) -> float:
+        return self._peers.timing.transfer_s(self.outbox.sent_bytes)
 
     def _progress(self, now: float) -> None:
         self._progress_at = now
         self._fruitless = 0
 
     def _is_late(self, now: float) -> bool:
-        wait_s = self._peers.retry_s * 2**self._fruitless
+        wait_s = self._peers.retry_s * 2**self._fruitless + self._transfer_s
         return self.outbox.has_sent and now - max(self._sent_at, self._progress_at) >= wait_s

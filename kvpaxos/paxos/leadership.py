@@ -73,7 +73,7 @@ class Leadership:
         effects = NOTHING
         late = now - self._peers.retry_s
         for slot, proposal in role.open.items():
-            if proposal.sent_at <= late:
+            if proposal.sent_at <= late - self._peers.timing.transfer_s(proposal.size):
                 proposal.sent_at = now
                 accept = Accept(role.ballot, slot, proposal.batch, self._learner.decided_through)
                 effects += self._to_others(accept, but=proposal.voters)

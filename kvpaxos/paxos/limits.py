@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 MIB = 1024 * 1024
+
+PROMPT_BYTES_MAX: Final = 4 * MIB
+"""What is no longer than this is not waited for any longer than what is short."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,8 +16,10 @@ class Limits:
     """Bounds on what one replica holds and sends. Reaching one delays work and loses none.
 
     :ivar open_slots_max: slots in phase 2 at a time; what arrives meanwhile shares the next.
+    :ivar open_bytes_max: with as many bytes in them no further slot is opened.
     :ivar batch_commands_max: commands in one slot.
     :ivar batch_bytes_max: bytes of commands in one slot, though one command always fits.
+    :ivar command_bytes_max: the longest command that there can be.
     :ivar queue_commands_max: forwarded commands that a leader holds for a free slot.
     :ivar queue_bytes_max: the same in bytes. What does not fit is sent again by its node.
     :ivar unsettled_max: this node's commands that are on their way into the log.
@@ -25,8 +31,10 @@ class Limits:
     """
 
     open_slots_max: int = 8
+    open_bytes_max: int = 16 * MIB
     batch_commands_max: int = 1024
     batch_bytes_max: int = MIB
+    command_bytes_max: int = 2 * MIB + 8 * 1024
     queue_commands_max: int = 16384
     queue_bytes_max: int = 32 * MIB
     unsettled_max: int = 4096
@@ -47,6 +55,7 @@ class Timing:
     :ivar retry_s: the least wait before something unanswered is sent again.
     :ivar stuck_s: a disk that has not synced for so long is stuck, a tick so late tells of a pause.
     :ivar hole_s: how long a hole that only a follower told of may close by itself.
+    :ivar bytes_per_s: what is long is not taken for lost as long as it may travel so slowly.
     """
 
     heartbeat_s: float = 0.1
@@ -55,3 +64,8 @@ class Timing:
     retry_s: float = 0.15
     stuck_s: float = 1.0
     hole_s: float = 0.05
+    bytes_per_s: float = 8 * MIB
+
+    def transfer_s(self, size: int) -> float:
+        """Return how much longer ``size`` bytes may take on their way than a short message."""
+        return max(0, size - PROMPT_BYTES_MAX) / self.bytes_per_s

@@ -39,6 +39,7 @@ class Outbox:
         self._limits = limits
         self._waiting: deque[Wish] = deque()
         self._sent: dict[int, Wish] = {}
+        self._sent_bytes = 0
         self._next = 1
         self._earliest = NEVER
 
@@ -51,6 +52,11 @@ class Outbox:
     def has_sent(self) -> bool:
         """Whether any command is on its way."""
         return bool(self._sent)
+
+    @property
+    def sent_bytes(self) -> int:
+        """How long the commands are that are on their way."""
+        return self._sent_bytes
 
     @property
     def sent(self) -> Iterator[int]:
@@ -79,6 +85,7 @@ class Outbox:
             if commands and size > self._limits.batch_bytes_max:
                 break
             self._sent[self._next] = self._waiting.popleft()
+            self._sent_bytes += len(command.body)
             self._next += 1
             commands.append(command)
         return tuple(commands)
@@ -103,14 +110,15 @@ class Outbox:
 
         What it refused is an old copy, or came after a gap, and settles nothing.
         """
-        answers = tuple(
-            Answer(wish.request, outcome.result)
+        settled = [
+            (wish, outcome.result)
             for outcome in outcomes
             if outcome.result is not None
             and (wish := self._sent.pop(outcome.sequence, GIVEN_UP)) is not GIVEN_UP
-        )
+        ]
+        self._sent_bytes -= sum(len(wish.body) for wish, _ in settled)
         self._trim()
-        return answers
+        return tuple(Answer(wish.request, result) for wish, result in settled)
 
     def expire(self, now: float) -> tuple[Expired, ...]:
         """Give up the wishes whose deadline has passed: of those sent, the numbers remain."""
@@ -119,6 +127,7 @@ class Outbox:
         late = [sequence for sequence, wish in self._sent.items() if wish.deadline <= now]
         given_up = [Expired(self._sent[sequence].request, sent=True) for sequence in late]
         given_up += [Expired(w.request, sent=False) for w in self._waiting if w.deadline <= now]
+        self._sent_bytes -= sum(len(self._sent[sequence].body) for sequence in late)
         self._sent.update(dict.fromkeys(late, GIVEN_UP))
         self._trim()
         self._waiting = deque(wish for wish in self._waiting if wish.deadline > now)

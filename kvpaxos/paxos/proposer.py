@@ -109,11 +109,18 @@ class Preparing:
 
 @dataclass(slots=True)
 class Proposal:
-    """A slot in phase 2: what is offered, who voted for it, and when it was last offered."""
+    """A slot in phase 2: what is offered, who voted for it, and when it was last offered.
+
+    :ivar size: about how many bytes it has.
+    """
 
     batch: Batch
     sent_at: float
+    size: int = field(init=False)
     voters: set[NodeId] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.size = size_of(self.batch)
 
     def voted(self, voter: NodeId, quorum: Quorum) -> bool:
         """Count a vote, and say whether there is a quorum of them."""
@@ -176,9 +183,12 @@ class Leading:
         """Whether another slot may be opened: the window begins at the first undecided slot.
 
         It is not enough to count the open slots: one that stays open while those above it
-        are decided would let the leader run ahead of what acceptors are willing to hold.
+        are decided would let the leader run ahead of what acceptors are willing to hold. Where
+        commands are long, a few fill the window: what is open waits in memory, here and there.
         """
-        return self.next_slot <= decided_through + self.limits.open_slots_max
+        if self.next_slot > decided_through + self.limits.open_slots_max:
+            return False
+        return sum(proposal.size for proposal in self.open.values()) < self.limits.open_bytes_max
 
     def next_batch(self) -> Batch:
         """Take from the queue what goes into the next slot; empty if nothing waits.

@@ -14,7 +14,8 @@ from twisted.python.failure import Failure
 
 from kvpaxos.errors import StartError, TooLarge
 from kvpaxos.node.handshake import Handshake
-from kvpaxos.node.links import REPLIES, REQUESTS, Links
+from kvpaxos.node.links import Links
+from kvpaxos.node.parcels import REPLIES, REQUESTS
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.agreements import AgreementEvent, Agreements, Begun
 from kvpaxos.paxos.ballot import NodeId, Slot
@@ -25,13 +26,13 @@ from kvpaxos.paxos.messages import Message, Vote
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Formed, Forming, Learned, NodeRecord, ReplicaRecord
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
-from kvpaxos.wire.framing import FRAME_BYTES_MAX
+from kvpaxos.wire.chunks import MESSAGE_BYTES_MAX
 from kvpaxos.wire.greeting import Holds
 
 TICK_S: Final = 0.02
 """How often a member is told that time has passed."""
 
-VALUE_BYTES_MAX: Final = FRAME_BYTES_MAX - 1024
+VALUE_BYTES_MAX: Final = MESSAGE_BYTES_MAX - 1024
 """A value must fit into one message."""
 
 LOST_REQUESTS: Final = 0.1

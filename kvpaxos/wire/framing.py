@@ -13,8 +13,12 @@ from kvpaxos.errors import WireError
 FRAME_VERSION: Final = 1
 """The first byte of every frame. A peer that sends another one speaks another language."""
 
-FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The longest payload of one frame. Longer ones are refused unread; senders cut to fit."""
+FRAME_BYTES_MAX: Final = 256 * 1024
+"""The longest payload of one frame. Longer ones are refused unread.
+
+What is longer travels in chunks: see `kvpaxos.wire.chunks`. So no frame takes long, and a
+heartbeat never has to wait for more than one.
+"""
 
 _HEADER: Final = Struct(">BII")
 

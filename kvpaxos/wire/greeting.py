@@ -17,8 +17,8 @@ from kvpaxos.paxos.messages import Incarnations, Message
 from kvpaxos.wire.codec import MESSAGES, PARTS, incarnations
 from kvpaxos.wire.table import Kind, Table, count, flag, items, made, nodes, text
 
-PROTOCOL_VERSION: Final = 1
-"""Nodes of different versions do not talk to each other."""
+PROTOCOL_VERSION: Final = 2
+"""Nodes of different versions do not talk to each other. 1 had no chunks, and longer frames."""
 
 GREETING_BYTES_MAX: Final = 16 * 1024
 """The longest frame that a peer may send before it has greeted."""
@@ -111,7 +111,7 @@ def encode_greeting(greeting: Greeting) -> bytes:
     return _TABLE.pack(0, greeting)
 
 
-def decode_frame(data: bytes) -> tuple[int, Frame]:
+def decode_frame(data: bytes | bytearray) -> tuple[int, Frame]:
     """Return the group and the message, or 0 and the greeting, that ``data`` encodes.
 
     :raises VersionError: if it greets in another version of the protocol.

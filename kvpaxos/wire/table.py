@@ -59,7 +59,7 @@ class Table(Generic[V]):
         tag, fields = self._by_class[type(value)]
         return packb((group, tag, *fields(value)), default=self._part)
 
-    def unpack(self, data: bytes) -> tuple[int, V]:
+    def unpack(self, data: bytes | bytearray) -> tuple[int, V]:
         """Return the group and the value in ``data``.
 
         :raises WireError: if there are none. Nothing else escapes, whatever the bytes.
@@ -78,7 +78,7 @@ class Table(Generic[V]):
         return self._parts[type(value)](value)
 
 
-def unpack(data: bytes) -> list[Any]:
+def unpack(data: bytes | bytearray) -> list[Any]:
     """Return the MessagePack array in ``data``. It has no maps and no extensions in it.
 
     :raises WireError: if there is no such array. Nothing else escapes, whatever the bytes.

@@ -274,6 +274,30 @@ BAD_TABLES: list[tuple[str, Table, str]] = [
         ),
     ),
     (
+        "a journal too short for long values",
+        {
+            "nodes": {"n01": {"http": "tcp:1", "peer": "unix:a"}},
+            "limits": {"value_bytes_max": 16777216},
+            "storage": {"journal_bytes_max": 67108864},
+        },
+        (
+            '"storage.journal_bytes_max" is 67108864, less than 4 compare-and-sets of values of'
+            ' 16777216 bytes take; make it 134250496 or more, or "limits.value_bytes_max" less.'
+        ),
+    ),
+    (
+        "too little memory for long values",
+        {
+            "nodes": {"n01": {"http": "tcp:1", "peer": "unix:a"}},
+            "limits": {"value_bytes_max": 8388608},
+            "storage": {"memory_bytes": 8388608},
+        },
+        (
+            '"storage.memory_bytes" is 8388608, less than 2 values of 8388608 bytes take;'
+            ' make it 16777216 or more, or "limits.value_bytes_max" less.'
+        ),
+    ),
+    (
         "too few slots between snapshots",
         {"n01": "127.0.0.1", "port": "8801", "snapshot_slots": 49},
         '"snapshot_slots" is 49; make it a whole number from 50 to 1000000000.',
@@ -463,7 +487,7 @@ BAD_TABLES: list[tuple[str, Table, str]] = [
     (
         "a limit out of range",
         {"nodes": {"n01": {"http": "tcp:1", "peer": "unix:a"}}, "limits": {"value_bytes_max": 1}},
-        '"limits.value_bytes_max" is 1; make it a whole number from 1024 to 4194304.',
+        '"limits.value_bytes_max" is 1; make it a whole number from 1024 to 16777216.',
     ),
     (
         "a limit that is none",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from random import Random
-from typing import Any, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from twisted.internet import reactor as installed_reactor  # noqa: TID253 -- sockets are real here
 from twisted.internet.defer import Deferred, DeferredList, succeed
@@ -65,6 +65,10 @@ def soon(happened: Callable[[], bool]) -> Deferred[None]:
     return Deferred.fromCoroutine(look()).addTimeout(GIVE_UP_S, REACTOR)
 
 
+MESSAGE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""The longest message between members."""
+
+
 class Member:
     """Links, a journal that is a list, and the memory of all that the links have told.
 
@@ -118,6 +122,7 @@ class Member:
             fatal=lambda sentence: self._event("fatal", sentence),
             broken=lambda failure: self._event("fatal", failure.getErrorMessage()),
             random=Random(node),
+            message_bytes_max=MESSAGE_BYTES_MAX,
             **more,
         )
 

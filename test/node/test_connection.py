@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from struct import pack
 from typing import Any
 
 import pytest
@@ -16,8 +17,10 @@ from twisted.python.failure import Failure
 
 from kvpaxos.errors import WireError
 from kvpaxos.node.connection import CLOSE_S_MAX, HANDSHAKE_S_MAX, Connection, LinkError
-from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.formation import EMPTY, Stands
+from kvpaxos.paxos.messages import Accept, Command, Message
+from kvpaxos.wire.chunks import CHUNK_MARK, MESSAGE_BYTES_MAX, Parcel, packed
 from kvpaxos.wire.codec import encode
 from kvpaxos.wire.framing import FRAME_VERSION, FrameBuffer, frame
 from kvpaxos.wire.greeting import (
@@ -73,12 +76,18 @@ class Host:
 class End:
     """One end of a connection, and what it has written."""
 
-    def __init__(self, *, meant: NodeId | None = None) -> None:
+    def __init__(
+        self, *, meant: NodeId | None = None, message_bytes_max: int = MESSAGE_BYTES_MAX
+    ) -> None:
         self.clock = Clock()
         self.host = Host()
         self.transport = StringTransport()
         self.connection = Connection(
-            self.host, meant=meant, clock=self.clock, monotonic=self.clock.seconds
+            self.host,
+            meant=meant,
+            clock=self.clock,
+            monotonic=self.clock.seconds,
+            message_bytes_max=message_bytes_max,
         )
         self.connection.makeConnection(self.transport)
 
@@ -97,9 +106,9 @@ class End:
         self.connection.connectionLost(Failure(ConnectionLost()))
 
 
-def greeted() -> End:
+def greeted(*, message_bytes_max: int = MESSAGE_BYTES_MAX) -> End:
     """Return the accepting end of a connection that has greeted."""
-    end = End()
+    end = End(message_bytes_max=message_bytes_max)
     end.receive(HELLO, STANDS)
     end.written()
     end.host.contents.clear()
@@ -183,7 +192,7 @@ def test_another_version_is_told_which_one_is_spoken_here() -> None:
     end.connection.dataReceived(frame(packb([0, 65, PROTOCOL_VERSION + 1, "n01", "whatever"])))
     (refused,) = end.written()
     assert isinstance(refused, Refused)
-    assert "protocol version 2, not 1" in refused.reason
+    assert f"version {PROTOCOL_VERSION + 1}, not {PROTOCOL_VERSION}" in refused.reason
     assert end.closing()
 
 
@@ -303,3 +312,65 @@ def test_its_end_is_told_once(before: bool) -> None:  # noqa: FBT001
     assert ends == ([error, error] if before else [None, error])
     assert len(end.host.errors) == 1
     assert end.clock.getDelayedCalls() == []
+
+
+def test_a_message_in_chunks_arrives_whole_and_short_ones_before_its_end() -> None:
+    end = greeted()
+    long, short = accept(300_000), request(1)
+    first, *rest = parcel(long)
+    end.connection.dataReceived(first)
+    assert end.host.contents == []
+    end.connection.dataReceived(frame(encode(0, short)))
+    assert end.host.contents == [short]
+    end.connection.dataReceived(b"".join(rest))
+    assert end.host.contents == [short, long]
+    assert end.host.errors == []
+
+
+@pytest.mark.parametrize("size", [1_000_000, 2**31])
+def test_a_peer_that_announces_too_long_a_message_is_dropped_at_its_first_chunk(size: int) -> None:
+    end = greeted(message_bytes_max=1_000_000)
+    end.connection.dataReceived(frame(pack(">BI", CHUNK_MARK, size) + b"x"))
+    end.cut()
+    assert [error.kind for error in end.host.errors] == ["garbage"]
+    assert end.host.contents == []
+
+
+def test_a_peer_whose_chunks_do_not_fit_together_is_dropped() -> None:
+    end = greeted()
+    first, *_ = parcel(accept(300_000))
+    end.connection.dataReceived(first + first)
+    end.cut()
+    assert [error.kind for error in end.host.errors] == ["garbage"]
+
+
+def test_what_a_lost_connection_brought_of_a_message_is_gone_with_it() -> None:
+    end = greeted()
+    first, *rest = parcel(accept(300_000))
+    end.connection.dataReceived(first)
+    end.cut()
+    assert [error.kind for error in end.host.errors] == ["lost"]
+    end = greeted()
+    end.connection.dataReceived(rest[0])
+    end.cut()
+    assert [error.kind for error in end.host.errors] == ["garbage"]
+    assert end.host.contents == []
+
+
+def test_no_message_in_chunks_is_taken_before_the_greetings() -> None:
+    end = End()
+    end.connection.dataReceived(frame(pack(">BI", CHUNK_MARK, 300_000) + b"x"))
+    end.cut()
+    assert [error.kind for error in end.host.errors] == ["garbage"]
+
+
+def accept(size: int) -> Accept:
+    """Return a message of about ``size`` bytes."""
+    return Accept(Ballot(1, B), Slot(1), (Command(B, 1, 1, 0, bytes(size)),), Slot(0))
+
+
+def parcel(message: Message) -> Parcel:
+    """Return what carries a long message."""
+    carried = packed(encode(0, message))
+    assert isinstance(carried, Parcel)
+    return carried

@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest_twisted
 
-from kvpaxos.node.outgoing import HEARTBEAT_BYTES_EXTRA, QUEUE_BYTES_MAX
+from kvpaxos.node.outgoing import EXPRESS_BYTES_MAX, QUEUE_BYTES_MAX
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Accept, Command, Health, Ping
 from kvpaxos.wire.codec import encode
-from kvpaxos.wire.framing import FRAME_BYTES_MAX
-from test.node.members import Cluster, Member, request, soon
+from test.node.members import MESSAGE_BYTES_MAX, Cluster, Member, request, soon
 
 A, B, C = NodeId("n01"), NodeId("n02"), NodeId("n03")
 
@@ -66,13 +65,13 @@ async def test_a_flood_to_a_peer_that_does_not_read_is_bounded_and_counted(
     assert dropped > count // 2
     assert status["sent"] == count - dropped
 
-    # Heartbeats find a little more room, and no more than that.
-    beats = 5000
+    # Heartbeats have a little room of their own, and no more than that.
+    beats = 10_000
     for number in range(beats):
         a.links.send(0, B, ping(number))
     taken = a.status(B)["sent"] - status["sent"]
     assert 500 < taken < beats
-    assert a.status(B)["bytes_queued"] <= QUEUE_BYTES_MAX + HEARTBEAT_BYTES_EXTRA
+    assert a.status(B)["bytes_queued"] <= QUEUE_BYTES_MAX + EXPRESS_BYTES_MAX
 
     # The others are served meanwhile.
     a.links.send(0, C, request(1))
@@ -154,7 +153,7 @@ async def test_a_message_to_several_peers_is_encoded_once(three: Cluster, monkey
         encoded.append((group, message))
         return encode(group, message)
 
-    monkeypatch.setattr("kvpaxos.node.links.encode", remember)
+    monkeypatch.setattr("kvpaxos.node.parcels.encode", remember)
     message = request(1)
     for group, to in ((0, B), (0, C), (1, C)):
         a.links.send(group, to, message)
@@ -165,11 +164,11 @@ async def test_a_message_to_several_peers_is_encoded_once(three: Cluster, monkey
 
 
 @pytest_twisted.ensureDeferred
-async def test_a_message_too_long_for_a_frame_is_dropped_and_counted(three: Cluster) -> None:
+async def test_a_message_too_long_for_the_cluster_is_dropped_and_counted(three: Cluster) -> None:
     a, b, _ = (three.members[name] for name in three.names)
-    a.links.send(0, B, accept(1, FRAME_BYTES_MAX))
-    a.links.send(0, B, accept(2, FRAME_BYTES_MAX - 1000))
+    a.links.send(0, B, accept(1, MESSAGE_BYTES_MAX))
+    a.links.send(0, B, accept(2, MESSAGE_BYTES_MAX - 1000))
     await b.until(lambda: bool(b.delivered))
-    assert b.messages(A) == [accept(2, FRAME_BYTES_MAX - 1000)]
+    assert b.messages(A) == [accept(2, MESSAGE_BYTES_MAX - 1000)]
     assert a.status(B)["dropped"] == {"too long": 1}
     assert a.links.complaints.counts["too long"] == 1

@@ -36,6 +36,8 @@ from test.node.members import Cluster, Member, reply, request, soon
 
 A, B = NodeId("n01"), NodeId("n02")
 
+SPOKEN, OTHER = bytes([PROTOCOL_VERSION]), bytes([PROTOCOL_VERSION + 1])
+
 
 class Stranger(Protocol):
     """Somebody who dials a member.
@@ -163,14 +165,14 @@ async def test_random_bytes_and_changed_greetings_are_thrown_out(two: Cluster) -
 @pytest_twisted.ensureDeferred
 async def test_another_version_is_told_so_and_thrown_out(two: Cluster) -> None:
     (stranger,) = await strangers(two, 1)
-    stranger.say(hello(two).replace(b"\x41\x01", b"\x41\x02"))
+    stranger.say(hello(two).replace(b"\x41" + SPOKEN, b"\x41" + OTHER))
     await stranger.gone
     # A frame that was changed has a bad checksum: that is garbage, and gets no answer.
     assert stranger.heard == []
     (stranger,) = await strangers(two, 1)
-    stranger.say(frame(b"\x95\x00\x41\x02\xa3n01\x90"))
+    stranger.say(frame(b"\x95\x00\x41" + OTHER + b"\xa3n01\x90"))
     await stranger.gone
-    assert "protocol version 2, not 1" in str(stranger.heard)
+    assert f"protocol version {OTHER[0]}, not {SPOKEN[0]}" in str(stranger.heard)
     await still_served(two)
 
 

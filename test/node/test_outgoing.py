@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 from twisted.internet.task import Clock
 
-from kvpaxos.node.outgoing import HEARTBEAT_BYTES_EXTRA, QUEUE_BYTES_MAX, Outgoing
+from kvpaxos.node.outgoing import EXPRESS_BYTES_MAX, QUEUE_BYTES_MAX, Outgoing
 from kvpaxos.node.switches import Switch
+from kvpaxos.wire.chunks import CHUNK_BYTES_MAX, Parcel
 
 MEBIBYTE = 1024 * 1024
 
@@ -70,16 +71,16 @@ def test_one_frame_leaves_for_each_time_that_there_is_room(outgoing: Outgoing, s
     assert sink.written == [b"a", b"b", b"c"]
 
 
-def test_beyond_the_limit_frames_are_refused_but_heartbeats_a_little_later(
+def test_beyond_the_limit_frames_are_refused_but_express_ones_have_room_of_their_own(
     outgoing: Outgoing,
 ) -> None:
     outgoing.pauseProducing()
     taken = sum(outgoing.put(bytes(MEBIBYTE)) for _ in range(40))
     assert taken == QUEUE_BYTES_MAX // MEBIBYTE
     assert not outgoing.put(b"x")
-    kibibytes = sum(outgoing.put(bytes(1024), heartbeat=True) for _ in range(1000))
-    assert kibibytes == HEARTBEAT_BYTES_EXTRA // 1024
-    assert outgoing.bytes_held == QUEUE_BYTES_MAX + HEARTBEAT_BYTES_EXTRA
+    kibibytes = sum(outgoing.put(bytes(1024), express=True) for _ in range(1000))
+    assert kibibytes == EXPRESS_BYTES_MAX // 1024
+    assert outgoing.bytes_held == QUEUE_BYTES_MAX + EXPRESS_BYTES_MAX
 
 
 def test_a_frame_longer_than_the_limit_waits_alone(outgoing: Outgoing) -> None:
@@ -140,3 +141,86 @@ def test_what_is_closed_holds_nothing_and_sends_nothing(
     assert clock.getDelayedCalls() == []
     clock.advance(2.0)
     assert sink.written == []
+
+
+def test_express_frames_overtake_what_waits_and_keep_their_order(
+    outgoing: Outgoing, sink: Sink
+) -> None:
+    outgoing.pauseProducing()
+    for data in (b"a", b"b"):
+        outgoing.put(data)
+    for data in (b"1", b"2"):
+        outgoing.put(data, express=True)
+    assert outgoing.is_behind
+    assert outgoing.bytes_held == 4
+    outgoing.resumeProducing()
+    assert sink.written == [b"1", b"2", b"a", b"b"]
+    assert not outgoing.is_behind
+
+
+def test_a_long_message_leaves_chunk_by_chunk_and_short_ones_pass_between_in_order(
+    outgoing: Outgoing, sink: Sink
+) -> None:
+    sink.chokes = outgoing
+    parcel = Parcel(bytes(4 * CHUNK_BYTES_MAX))
+    chunks = list(parcel)
+    outgoing.put(parcel)
+    outgoing.put(b"after")
+    assert sink.written == chunks[:1]
+    assert outgoing.bytes_held == len(parcel) - len(chunks[0]) + len(b"after")
+    outgoing.put(b"beat", express=True)
+    for _ in range(5):
+        outgoing.resumeProducing()
+    assert sink.written == [chunks[0], b"beat", *chunks[1:], b"after"]
+    assert outgoing.bytes_held == 0
+
+
+def test_a_long_message_to_a_transport_with_room_leaves_at_once(
+    outgoing: Outgoing, sink: Sink
+) -> None:
+    parcel = Parcel(bytes(3 * CHUNK_BYTES_MAX))
+    outgoing.put(parcel)
+    assert sink.written == list(parcel)
+    outgoing.put(b"after")
+    assert sink.written[-1] == b"after"
+
+
+def test_on_a_slow_link_an_express_frame_waits_for_one_chunk_and_no_more(
+    outgoing: Outgoing, sink: Sink, clock: Clock
+) -> None:
+    parcel = Parcel(bytes(10 * CHUNK_BYTES_MAX))
+    chunk = len(next(iter(parcel)))
+    slow = Switch(bytes_per_s=chunk)
+    outgoing.put(parcel, switch=slow)
+    outgoing.put(b"beat", switch=Switch(bytes_per_s=2**40), express=True)
+    clock.advance(1.0)
+    assert [len(data) for data in sink.written] == [chunk]
+    clock.advance(0.001)
+    assert [len(data) for data in sink.written] == [chunk, 4]
+    for count in range(3, 12):
+        clock.advance(1.0)
+        assert len(sink.written) == count
+
+
+def test_an_express_frame_is_not_held_back_by_the_delay_of_others(
+    outgoing: Outgoing, sink: Sink, clock: Clock
+) -> None:
+    outgoing.put(b"slow", switch=Switch(delay_s=2.0))
+    outgoing.put(b"soon", switch=Switch(delay_s=0.5), express=True)
+    outgoing.put(b"now", express=True)
+    assert sink.written == []
+    clock.advance(0.5)
+    assert sink.written == [b"soon", b"now"]
+    clock.advance(1.5)
+    assert sink.written == [b"soon", b"now", b"slow"]
+
+
+def test_a_parcel_of_which_some_has_left_is_let_go_with_the_rest(
+    outgoing: Outgoing, sink: Sink
+) -> None:
+    sink.chokes = outgoing
+    outgoing.put(Parcel(bytes(4 * CHUNK_BYTES_MAX)))
+    outgoing.stopProducing()
+    assert outgoing.bytes_held == 0
+    outgoing.resumeProducing()
+    assert len(sink.written) == 1

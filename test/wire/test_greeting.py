@@ -115,7 +115,9 @@ def test_changed_fields_are_another_greeting_or_refused(data: st.DataObject) -> 
 @pytest.mark.parametrize("rest", [["n02", "anything"], ["n02", ["fields", "of", "later", 7]]])
 def test_another_version_is_named_whatever_the_fields_behind_it(rest: list[Any]) -> None:
     data = packb([0, 65, PROTOCOL_VERSION + 1, *rest])
-    with pytest.raises(VersionError, match="protocol version 2, not 1"):
+    with pytest.raises(
+        VersionError, match=f"version {PROTOCOL_VERSION + 1}, not {PROTOCOL_VERSION}"
+    ):
         decode_frame(data)
 
 
