@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from random import Random
 
 from kvpaxos.config.cluster import ClusterConfig
@@ -24,14 +24,17 @@ def introduction(
     *,
     may_rejoin: bool,
     random: Random,
-    held: Callable[[], Holds],
 ) -> Handshake:
     """Return the handshake for a run of ``node`` that begins.
 
     :param may_rejoin: its disk, if it is empty, may be a new one of an old member. Then it can
         be part of no new cluster, unless none of the members keeps anything.
-    :param held: returns what its journal holds that would survive a power cut.
     """
+
+    def held() -> Holds:
+        records, digest = journal.durable_head
+        return Holds(records, digest.hex())
+
     formation = formation_of(
         journal,
         node,

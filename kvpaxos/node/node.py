@@ -50,7 +50,6 @@ from kvpaxos.paxos.messages import Message
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Record, Started
 from kvpaxos.paxos.replica import Replica
-from kvpaxos.wire.greeting import Holds
 
 
 class Node(MultiService):
@@ -256,7 +255,6 @@ class Node(MultiService):
             self._state,
             may_rejoin=self._may_rejoin,
             random=self._random,
-            held=self._held,
         )
         return Links(
             self._reactor,
@@ -323,10 +321,6 @@ class Node(MultiService):
 
     def _persist(self, records: Sequence[Record]) -> Deferred[None]:
         return self._disk.when_durable(self._disk.append(GROUP, records))
-
-    def _held(self) -> Holds:
-        records, digest = self.journal.durable_head
-        return Holds(records, digest.hex())
 
     def _durable(self, _: int) -> None:
         if self._driver is not None:

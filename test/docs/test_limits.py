@@ -20,6 +20,8 @@ REACHED = {
     "catch_up_slots_max": "paxos/test_catchup.py::test_at_most",
     "client_sessions_bytes_max": "store/test_recent.py::test_bounds",
     "client_sessions_max": "store/test_recent.py::test_bounds",
+    "command_bytes_max": "config/test_settings.py"
+    "::test_what_storage_may_be_is_what_journal_and_engine_can_do",
     "connections_max": "processes/test_careless_clients.py"
     "::test_a_thousand_idle_connections_hold_up_nobody_and_leave_nothing_behind",
     "delay_s_max": "node/test_switches.py::test_what_makes_no_sense_is_refused_and_changes_nothing",
@@ -36,8 +38,8 @@ REACHED = {
     "::test_a_flush_vouches_only_for_what_was_applied_before_it_began",
     "flush_slack_bytes": "node/test_space.py"
     "::test_the_state_is_flushed_only_if_that_leaves_something_over",
-    "frame_bytes_max": "node/test_links_pressure.py"
-    "::test_a_message_too_long_for_a_frame_is_dropped_and_counted",
+    "frame_bytes_max": "node/test_outgoing.py"
+    "::test_a_long_message_leaves_chunk_by_chunk_and_short_ones_pass_between_in_order",
     "head_bytes_max": "node/http/test_connection.py"
     "::test_what_is_too_large_gets_a_reply_in_json_and_is_closed",
     "hops_max": "paxos/test_forwarding.py::test_a_message_says_how_often_it_may_be_passed_on",
@@ -57,6 +59,8 @@ REACHED = {
     "lookup_bytes_max": "journal/test_reader.py::test_a_range_is_cut_by_bytes_but_never_to_nothing",
     "memory_bytes": "big/fill.py::main",
     "message_bytes_max": "paxos/test_acceptor.py::test_a_promise_is_cut_in_parts_by_bytes",
+    "open_bytes_max": "paxos/test_proposer.py"
+    "::test_so_many_bytes_in_open_slots_make_no_room_for_another",
     "open_slots_max": "paxos/test_proposer.py"
     "::test_slots_that_were_decided_above_an_open_one_make_no_room",
     "opid_max": "node/http/test_rules.py::test_each_rule_holds_at_each_path",
@@ -65,6 +69,10 @@ REACHED = {
     "page_entries_max": "node/http/test_dump.py::test_limit_and_after_page_through_all_pairs",
     "page_s_max": "node/http/test_dump.py::test_a_client_that_reads_no_page_in_time_is_cut_off",
     "parameters_max": "node/http/test_parameters.py::test_too_many_parameters_cost_no_memory",
+    "peer_express_bytes_max": "node/test_outgoing.py"
+    "::test_beyond_the_limit_frames_are_refused_but_express_ones_have_room_of_their_own",
+    "peer_message_bytes_max": "node/test_links_pressure.py"
+    "::test_a_message_too_long_for_the_cluster_is_dropped_and_counted",
     "peer_queue_bytes_max": "node/test_links_pressure.py"
     "::test_a_flood_to_a_peer_that_does_not_read_is_bounded_and_counted",
     "queue_bytes_max": "paxos/test_proposer.py::test_the_queue_is_bounded",

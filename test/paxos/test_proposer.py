@@ -216,6 +216,17 @@ class TestWindow:
         role.voted(A, TWO, ALONE)
         assert not role.has_room(NO_SLOT)
 
+    def test_so_many_bytes_in_open_slots_make_no_room_for_another(self) -> None:
+        role = leading()
+        role.offer(X, 0.0)
+        size = role.open[ONE].size
+        role.limits = Limits(open_bytes_max=2 * size)
+        assert role.has_room(NO_SLOT)
+        role.offer(X, 0.0)
+        assert not role.has_room(NO_SLOT)
+        role.voted(A, ONE, ALONE)
+        assert role.has_room(ONE)
+
 
 @dataclass(frozen=True)
 class Admission:
