@@ -131,6 +131,7 @@ class Driver:
         led_by: Callable[[Ballot], None],
         fetch: Callable[[Fetch], None],
         halt: Callable[[Failure], None],
+        low: Callable[[], bool] = lambda: False,
     ) -> None:
         """Make a driver that does nothing before it is started.
 
@@ -138,6 +139,7 @@ class Driver:
         :param fetch: is told, again and again, that a state must be got from a peer.
         :param led_by: is told when another leader is heard, or none (``ZERO_BALLOT``).
         :param halt: is told of the error that stopped the driver.
+        :param low: says whether the disk is nearly full.
         """
         self.replica = replica
         self.applied = applied
@@ -154,6 +156,7 @@ class Driver:
         self._led_by = led_by
         self._fetch = fetch
         self._halt = halt
+        self._low = low
         self._inbox: list[Event] = []
         self._decided: list[Decision] = []
         self._ready: list[ReadReady] = []
@@ -219,7 +222,7 @@ class Driver:
         self.longest_lag_s = max(self.longest_lag_s, lag_s)
         self._set_tick(now)
         self._disk.write()
-        self._inbox.append(Ticked(lag_s, self._disk.waiting_s(now)))
+        self._inbox.append(Ticked(lag_s, self._disk.waiting_s(now), self._low()))
         self._drain()
 
     def _set_tick(self, now: float) -> None:

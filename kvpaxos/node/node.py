@@ -311,9 +311,9 @@ class Node(MultiService):
             led_by=self._led_by,
             fetch=self._states.fetch,
             halt=self._broken,
+            low=lambda: self._space.low,
         )
-        self._overview.driver = self._driver
-        self._overview.cluster_id, self._overview.life = cluster, memory.life
+        self._overview.formed(self._driver, cluster, memory.life)
         self._trouble = None
         self._driver.start()
         while self._early:

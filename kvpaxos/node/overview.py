@@ -55,6 +55,10 @@ class Overview:
         self.disk, self.links, self.persister = disk, links, persister
         self.space, self.states = space, states
 
+    def formed(self, driver: Driver, cluster: str, life: int) -> None:
+        """Take what there is once the cluster is formed."""
+        self.driver, self.cluster_id, self.life = driver, cluster, life
+
     def describe(self) -> dict[str, object]:
         """Return everything as JSON can tell it."""
         return {

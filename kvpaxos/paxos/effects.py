@@ -99,10 +99,12 @@ class Ticked:
 
     :ivar lag_s: how much later than asked for this tick comes: a pause of the process.
     :ivar sync_s: how long the oldest record that is not yet durable has been waiting.
+    :ivar low: the disk has hardly any room: another node should rather lead.
     """
 
     lag_s: float = 0.0
     sync_s: float = 0.0
+    low: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from typing import Final
 
 from kvpaxos.paxos.acceptor import Acceptor
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
-from kvpaxos.paxos.effects import NOTHING, Effects
+from kvpaxos.paxos.effects import NOTHING, Effects, Ticked
 from kvpaxos.paxos.learner import Learner
 from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.messages import (
@@ -74,6 +74,7 @@ class Election:
         self._born_at = now
         self._beat_at = now
         self._stuck = False
+        self._low = False
         self._slow_until = LONG_AGO
         self._attempts = 0
         self._highest_seen = acceptor.promised
@@ -86,8 +87,17 @@ class Election:
         return self.role.leader
 
     def closing(self, now: float) -> bool:
-        """Whether this node must open no more slots: it is leaving, and another can lead."""
-        return self.leaving and bool(self._peers.heirs(now))
+        """Whether this node must open no more slots: it should not lead, and another can."""
+        return (self.leaving and bool(self._peers.heirs(now))) or self._is_relieved(now)
+
+    def _is_relieved(self, now: float) -> bool:
+        """Whether our disk is nearly full, and one that is not knows nearly as much as we do.
+
+        Where all are nearly full it makes no difference who leads, and nobody hands over. One that
+        lags far behind is no help: it would have to learn a lot before anything goes on.
+        """
+        near = Slot(self._learner.decided_through - self._limits.ahead_slots_max)
+        return self._low and self._peers.ahead(near, now)
 
     def slow_disk(self, now: float) -> bool:
         """Whether our disk is slow, or was a moment ago, and those of others may be as slow.
@@ -101,7 +111,7 @@ class Election:
         """Return what this node says of itself."""
         return Health(
             self.leader,
-            self._able(now) and not self.slow_disk(now),
+            self._able(now) and not self.slow_disk(now) and not self._low,
             self._learner.decided_through,
             self._learner.kept_from,
             self.durable_through,
@@ -220,8 +230,9 @@ class Election:
 
     # Time.
 
-    def tick(self, lag_s: float, sync_s: float, now: float) -> Effects:
+    def tick(self, tick: Ticked, now: float) -> Effects:
         """Send heartbeats that are due; lose a silent leader; stand, give up or step down."""
+        lag_s, sync_s, self._low = tick.lag_s, tick.sync_s, tick.low
         self._stuck = sync_s > self._timing.stuck_s
         if sync_s > self._timing.stuck_s / 2:
             # It is slow before it is stuck: an heir must be better than who hands over. What is
@@ -246,7 +257,7 @@ class Election:
                 return self.step_down(now)
             case Leading() if self._peers.cut_off(now):
                 return self.step_down(now)
-            case Leading() if self._stuck or (self.leaving and not self.role.open):
+            case Leading() if self._stuck or (self.closing(now) and not self.role.open):
                 return self._hand_over(self.role, now)
             case _:
                 return NOTHING
@@ -289,10 +300,10 @@ class Election:
         return NOTHING
 
     def _defers(self, role: Following, now: float) -> bool:
-        """Whether to let another go first: we would have to learn a lot before we could lead."""
+        """Whether to let another go first: we have to learn a lot, or our disk is nearly full."""
         near = Slot(self._learner.decided_through + self._limits.ahead_slots_max)
         patient = now < role.stand_at + self._peers.patience_s
-        return patient and self._peers.ahead(near, now)
+        return patient and (self._peers.ahead(near, now) or self._is_relieved(now))
 
     def _campaign(self, now: float) -> Effects:
         ballot = max(self._acceptor.promised, self._highest_seen).above(self._peers.node)

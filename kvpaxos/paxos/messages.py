@@ -59,7 +59,8 @@ class Health:
 
     :ivar following: the ballot of the leader it hears; its own while it leads; else
         ``ZERO_BALLOT``.
-    :ivar able: whether it could lead: a quorum is reached both ways, and its disk is not slow.
+    :ivar able: whether it could lead: a quorum is reached both ways, and its disk is neither slow
+        nor nearly full.
     :ivar decided_through: it knows every slot through this one.
     :ivar kept_from: it can still hand out the slots from here on.
     :ivar durable_through: its state would survive a power cut through this slot.

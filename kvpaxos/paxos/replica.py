@@ -321,7 +321,7 @@ class Replica:
     def _tick(self, tick: Ticked, now: float) -> Effects:
         self.peers.observe(tick.lag_s, tick.sync_s)
         late = self.forwarding.outbox.expire(now) + self.forwarding.reads.expire(now)
-        effects = Effects(expired=late) + self.election.tick(tick.lag_s, tick.sync_s, now)
+        effects = Effects(expired=late) + self.election.tick(tick, now)
         role = self.role
         if isinstance(role, Leading):
             effects += self._leadership.offer_again(role, now)

@@ -118,10 +118,17 @@ class Bench:
             self.dialed_by(node, says or health())
             self.answered_by(node, says or health())
 
-    def tick(self, after_s: float = TICK_S, *, lag_s: float = 0.0, sync_s: float = 0.0) -> Effects:
+    def tick(
+        self,
+        after_s: float = TICK_S,
+        *,
+        lag_s: float = 0.0,
+        sync_s: float = 0.0,
+        low: bool = False,
+    ) -> Effects:
         """Let time pass."""
         self.now += after_s
-        return self.step(Ticked(lag_s, sync_s))
+        return self.step(Ticked(lag_s, sync_s, low))
 
     def live(
         self,
@@ -131,6 +138,7 @@ class Bench:
         answered_by: Mapping[NodeId, Health] | None = None,
         both: Mapping[NodeId, Health] | None = None,
         sync_s: float = 0.0,
+        low: bool = False,
         until: Callable[[], bool] = lambda: False,
     ) -> None:
         """Let time pass tick by tick, with heartbeats in between, and end early if it is time."""
@@ -140,7 +148,7 @@ class Bench:
                 self.dialed_by(node, says)
             for node, says in {**(answered_by or {}), **(both or {})}.items():
                 self.answered_by(node, says)
-            self.tick(sync_s=sync_s)
+            self.tick(sync_s=sync_s, low=low)
 
     def campaign(self) -> Ballot:
         """Have it stand for leader, b and c being silent followers; return its ballot."""

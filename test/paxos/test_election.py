@@ -637,6 +637,94 @@ def _accepted(accept: Accept) -> Accepted:
     return Accepted(accept.ballot, accept.slot)
 
 
+class TestAFullDisk:
+    @dataclass(frozen=True)
+    class Case:
+        """A leader that knows 200 slots, and what its peers say when its disk is nearly full.
+
+        :ivar heir: whom it asks to take over.
+        """
+
+        name: str
+        heir: NodeId | None
+        b: Health
+        c: Health
+        low: bool = True
+
+    FAR, NEAR = 200 - Limits().ahead_slots_max, 201 - Limits().ahead_slots_max
+    LAGS, KNOWS, UNFIT = health(through=FAR), health(through=NEAR), health(able=False, through=200)
+
+    CASES = (
+        Case("it hands over to one that knows nearly as much", C, LAGS, KNOWS),
+        Case("to the one that knows most", C, KNOWS, health(through=200)),
+        Case("with room it leads on", None, KNOWS, KNOWS, low=False),
+        Case("where all are low, or slow, it leads on", None, UNFIT, UNFIT),
+        Case("one that lags far behind is no help", None, LAGS, UNFIT),
+    )
+
+    def lead(self) -> tuple[Bench, Ballot]:
+        bench = Bench(memory=Memory(decided_through=Slot(200), kept_from=Slot(1)))
+        ballot = bench.campaign()
+        for voter in (A, B):
+            bench.receive(voter, promise(ballot=ballot, through=200))
+        assert bench.leads()
+        return bench, ballot
+
+    @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+    def test_who_takes_over(self, case: Case) -> None:
+        bench, ballot = self.lead()
+        bench.touch(B, says=case.b)
+        bench.touch(C, says=case.c)
+        # Its disk is noticed, and then it has nothing open.
+        asked = messages(bench.tick(low=case.low), TakeOver)
+        assert asked == ([] if case.heir is None else [(case.heir, TakeOver(ballot))])
+        assert bench.leads() == (case.heir is None)
+        effects = bench.step(Proposed((Wish(1, b"x", 1e9),)))
+        assert bool(messages(effects, Accept)) == (case.heir is None)
+
+    def test_not_before_the_open_slots_are_decided_and_none_is_opened_meanwhile(self) -> None:
+        bench, ballot = self.lead()
+        bench.touch(B, C, says=health(through=200))
+        effects = bench.step(Proposed((Wish(1, b"x", 1e9),)))
+        ((_, accept), *_) = messages(effects, Accept)
+        assert messages(bench.tick(low=True), TakeOver) == []
+        assert messages(bench.step(Proposed((Wish(2, b"y", 1e9),))), Accept) == []
+        for voter in (A, B):
+            bench.receive(voter, _accepted(accept))
+        assert messages(bench.tick(low=True), TakeOver) == [(B, TakeOver(ballot))]
+
+    def test_it_says_that_others_should_rather_lead_until_there_is_room(self) -> None:
+        bench = Bench()
+        able = []
+        for low in (False, True, True, False):
+            bench.touch(B, C)
+            bench.tick(low=low)
+            able.append(bench.replica.election.health(bench.now).able)
+        assert able == [True, False, False, True]
+
+    def test_it_lets_one_with_room_stand_first_but_does_not_wait_for_ever(self) -> None:
+        bench = Bench()
+        bench.touch(B, C)
+        bench.live(0.9 * TIMING.patience_s, both=EVERYBODY_SILENT, low=True)
+        assert bench.ballots == []
+        bench.live(4.0, both=EVERYBODY_SILENT, low=True, until=bench.stands)
+        assert len(bench.ballots) == 1
+
+    def test_where_all_are_low_it_stands_at_once(self) -> None:
+        low, roomy = Bench(random=Widest()), Bench(random=Widest())
+        unfit = {B: health(able=False), C: health(able=False)}
+        low.live(4.0, both=unfit, low=True, until=low.stands)
+        roomy.live(4.0, both=unfit, until=roomy.stands)
+        assert low.now == roomy.now
+
+    def test_one_that_is_asked_to_take_over_does_so(self) -> None:
+        bench = Bench()
+        bench.follow(B_LEADS)
+        bench.tick(low=True)
+        bench.receive(B, TakeOver(B_LEADS))
+        assert bench.ballots == [B_LEADS.above(A)]
+
+
 class TestTakingOver:
     def ask(self, bench: Bench, ballot: Ballot) -> bool:
         """Let ``ballot``'s leader ask for it, and return whether the node stands at once."""

@@ -218,6 +218,45 @@ def ended(node: Node) -> int:
     return status
 
 
+def make_lead(three: Cluster, node: Node) -> None:
+    """Stop whoever leads, until ``node`` does."""
+    for _ in range(10):
+        leader = three.leader()
+        if leader is node:
+            return
+        three.signal(leader, signal.SIGTERM)
+        three.start(leader)
+    raise AssertionError(f"{node.name} does not come to lead")
+
+
+def test_a_leader_on_a_full_disk_hands_over_and_follows(three: Cluster, disk: SmallDisk) -> None:
+    n01, n02, n03 = three.nodes
+    make_lead(three, n02)
+    assert n02.ask("POST", "/kv/set", key="k0", value="v0").done
+    disk.fill(leave=MARKS.disk_low_bytes // 2)
+    n02.wait_for_line("the disk of this node is nearly full")
+    line = n02.wait_for_line("leads, with ballot")
+    assert "this node" not in line
+
+    leader = three.leader()
+    assert leader in (n01, n03)
+    for number in range(1, 10):
+        node = (n01, n03)[number % 2]
+        assert node.ask("POST", "/kv/set", key=f"k{number}", value=f"v{number}").done
+    assert n02.ask("POST", "/kv/set", key="k0", value="lost").status == 507
+    assert_all_agree(three, 10)
+    assert three.leader() is leader
+
+    disk.clear()
+    n02.wait_for_line("the disk of this node has room again")
+    assert n02.ask("POST", "/kv/set", key="k10", value="v10").done
+    assert_all_agree(three, 11)
+    # To have room again is no reason to lead again.
+    assert three.leader() is leader
+    led = [line for line in n02.lines if "this node leads" in line]
+    assert len(led) == 1
+
+
 def test_a_leader_on_a_full_disk_still_serves_the_clients_of_others(
     three: Cluster, disk: SmallDisk
 ) -> None:
