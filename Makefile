@@ -7,7 +7,7 @@ FIRES ?= 50
 GIGABYTES ?= 10
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos fire fuzz big lint types format sim clean
+.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv fire fuzz big lint types format sim clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -38,6 +38,9 @@ test_Paxos: setup ## run the classic scenarios of Paxos alone
 
 test_kvPaxos: setup ## run the classic scenarios of a store on Paxos alone
 	$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.labs.test_kvpaxos
+
+test_diskv: setup ## run the classic scenarios of crashes and lost disks
+	KVPAXOS_DISKV=50 $(BIN)/pytest test/labs/test_diskv.py -rP --timeout=0
 
 lint: setup ## look at style and at who imports whom
 	$(BIN)/ruff check

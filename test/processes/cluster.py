@@ -20,7 +20,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import IO, Any, Protocol
 from urllib.parse import urlencode
 
 START_S = 60.0
@@ -52,13 +52,29 @@ class Unreachable(Exception):
     """The node does not answer; what it did with the request is unknown."""
 
 
+class Process(Protocol):
+    """What a cluster needs of a process: as much of `subprocess.Popen` as this."""
+
+    @property
+    def pid(self) -> int: ...
+
+    @property
+    def stdout(self) -> IO[str] | None: ...
+
+    def send_signal(self, sig: int, /) -> None: ...
+
+    def kill(self) -> None: ...
+
+    def wait(self, timeout: float) -> int: ...
+
+
 @dataclass
 class Node:
     """One process. It is started, killed and stopped by its `Cluster`."""
 
     name: str
     port: int
-    process: subprocess.Popen[str] | None = None
+    process: Process | None = None
     lines: list[str] = field(default_factory=list)
     news: queue.Queue[str | None] = field(default_factory=queue.Queue)
 
@@ -163,21 +179,24 @@ class Cluster:
         """Start ``nodes`` and wait for nothing."""
         for node in nodes:
             assert node.process is None, f"{node.name} runs already"
-            node.process = subprocess.Popen(  # noqa: S603  (our own command)
-                [
-                    *(*self.twistd, "-n", "kvpaxos", "--node", node.name),
-                    *("--config", str(self.settings), *options),
-                ],
-                cwd=self.directory,
-                env={**os.environ, "PYTHONPATH": str(ROOT)},
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                text=True,
+            node.process = self._spawn(
+                ["-n", "kvpaxos", "--node", node.name, "--config", str(self.settings), *options]
             )
             node.news = queue.Queue()
             threading.Thread(
                 target=_listen, args=(node, node.process, node.news), daemon=True
             ).start()
+
+    def _spawn(self, arguments: Sequence[str]) -> Process:
+        """Start what ``twistd`` starts with ``arguments``."""
+        return subprocess.Popen(  # noqa: S603  (our own command)
+            [*self.twistd, *arguments],
+            cwd=self.directory,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
 
     def signal(self, node: Node, number: signal.Signals) -> int:
         """Send ``node`` a signal that ends it, and return its exit status."""
@@ -246,7 +265,7 @@ def free_ports(count: int) -> list[int]:
     raise AssertionError("no free ports")
 
 
-def _listen(node: Node, process: subprocess.Popen[str], news: queue.Queue[str | None]) -> None:
+def _listen(node: Node, process: Process, news: queue.Queue[str | None]) -> None:
     # Its own news: the node may have been started again before these are all read.
     assert process.stdout is not None
     with process.stdout as output:
