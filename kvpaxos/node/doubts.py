@@ -9,23 +9,32 @@ from kvpaxos.paxos.formation import EMPTY, Standing
 from kvpaxos.paxos.rejoin import Probation
 
 _NEW_DISK = "this node has a new disk and does not vote yet: "
+_DAMAGED = "; its old journal was damaged, and is "
 
 Standings = Mapping[NodeId, Standing | None]
 """Where the other members stand, durably; None for those that are not here."""
 
 
-def unfit(awaited: Collection[NodeId], standings: Standings) -> str | None:
-    """Return what a node waits for that has not taken an incarnation yet, or None."""
+def unfit(awaited: Collection[NodeId], standings: Standings, remains: str) -> str | None:
+    """Return what a node waits for that has not taken an incarnation yet, or None.
+
+    :param remains: where its old journal is kept, if that was damaged; else empty.
+    """
     if not awaited:
         return None
-    return f"{_NEW_DISK}it waits for word from {_named(awaited, standings)}"
+    return f"{_NEW_DISK}it waits for word from {_named(awaited, standings)}{_told(remains)}"
 
 
-def on_probation(probation: Probation, standings: Standings) -> str:
-    """Return what a node waits for that must not vote before it has learnt enough."""
+def on_probation(probation: Probation, standings: Standings, remains: str) -> str:
+    """Return what a node waits for that must not vote before it has learnt enough.
+
+    :param remains: as above.
+    """
     if probation.awaited:
-        return f"{_NEW_DISK}it waits for word from {_named(probation.awaited, standings)}"
-    return f"{_NEW_DISK}it must learn what is decided through slot {probation.must_learn_through}"
+        what = f"it waits for word from {_named(probation.awaited, standings)}"
+    else:
+        what = f"it must learn what is decided through slot {probation.must_learn_through}"
+    return f"{_NEW_DISK}{what}{_told(remains)}"
 
 
 def without_its_state(donor: NodeId, received_bytes: int) -> str:
@@ -47,6 +56,10 @@ def left_alone(standings: Standings, decided_through: Slot) -> str | None:
         f"no majority can vote: {_named(missing, standings)}; this node holds every slot through"
         f" {decided_through}"
     )
+
+
+def _told(remains: str) -> str:
+    return f"{_DAMAGED}{remains}" if remains else ""
 
 
 def _named(nodes: Collection[NodeId], standings: Standings) -> str:

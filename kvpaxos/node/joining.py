@@ -61,6 +61,6 @@ def outside(node: NodeId, members: Sequence[NodeId], repairs: Repairs) -> str:
     # Every quorum that this node can belong to must have one of them in it.
     needed = len(members) - Quorum(frozenset(members)).size + 1
     return (
-        f"the journal of this node was damaged ({repairs.kept}): it comes back once it has word"
-        f" from {needed} of {', '.join(others)} whose disks are sound"
+        f"it waits for word from {needed} of {', '.join(others)} whose disks are sound; its old"
+        f" journal was damaged, and is {repairs.kept}"
     )

@@ -87,17 +87,19 @@ class Overview:
             return self.delay()
         standings, replica = self.links.standings(), self.driver.replica
         if replica.probation is not None:
-            doubt = doubts.on_probation(replica.probation, standings)
-            if self._repairs is not None and self._repairs.without_journal:
-                doubt += f"; what was damaged of its old one is {self._repairs.kept}"
-            return doubt
+            return doubts.on_probation(replica.probation, standings, self._remains())
         return doubts.left_alone(standings, replica.learner.decided_through)
 
     def delay(self) -> str | None:
         """Return why this node, on a new disk, does not come into its cluster yet, or None."""
         if self.driver is not None or self.links is None or self.halted:
             return None
-        return doubts.unfit(self.links.awaited(), self.links.standings())
+        return doubts.unfit(self.links.awaited(), self.links.standings(), self._remains())
+
+    def _remains(self) -> str:
+        if self._repairs is None or not self._repairs.without_journal:
+            return ""
+        return self._repairs.kept
 
     def limits(self) -> dict[str, object]:
         """Return every named limit of the parts."""
