@@ -115,6 +115,8 @@ class _Cursor:
         size = 0
         while self.next_slot <= through and (self._ready or self._advance()):
             decision, cost = self._ready[0]
+            if decision.slot != self.next_slot:
+                break  # A state from elsewhere has brought what is between.
             size += cost
             if found and size > bytes_max:
                 break

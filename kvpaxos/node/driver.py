@@ -332,8 +332,13 @@ class Driver:
 
         def found(decisions: list[Decision]) -> None:
             batches = tuple(decision.batch for decision in decisions)
-            if batches and decisions[0].slot == lookup.from_slot:
-                self._peers.send(self._group, lookup.to, Decided(lookup.from_slot, batches))
+            if not batches or decisions[0].slot != lookup.from_slot:
+                return
+            lesson = Decided(lookup.from_slot, batches)
+            if lookup.to == self.replica.node:
+                self.post(Received(lookup.to, lesson))
+            else:
+                self._peers.send(self._group, lookup.to, lesson)
 
         def done(outcome: object) -> object:
             self._looking_up.discard(lookup.to)

@@ -43,15 +43,29 @@ class CatchUps:
         first = self._learner.first_hole
         teachers = self._peers.teachers(first, now)
         donors = teachers or self._peers.donors(first, now)
-        if not donors:
+        at_home = self._look_at_home(first)
+        if not donors and at_home is NOTHING:
             return NOTHING
+        self._asked_at = now
+        if not donors:
+            return at_home
         # Another one each time: one that does not answer must not be the only one.
         chosen = donors[self._turn % len(donors)]
         self._turn += 1
-        self._asked_at = now
         if not teachers:
-            return Effects(fetch=Fetch(chosen, first))
-        return _send(chosen, CatchUp(first, self._learner.hole_through()))
+            return at_home + Effects(fetch=Fetch(chosen, first))
+        return at_home + _send(chosen, CatchUp(first, self._learner.hole_through()))
+
+    def _look_at_home(self, first: Slot) -> Effects:
+        """Have our own journal looked up, if it may hold ``first``, which was decided once.
+
+        That is so where only the state was lost. Once an older one has taken its place, perhaps
+        nobody else knows what was decided next.
+        """
+        through = self._learner.once_known_through
+        if first > through:
+            return NOTHING
+        return Effects(lookups=(Lookup(self._peers.node, first, through),))
 
     def teach(self, pupil: NodeId, question: CatchUp) -> Effects:
         """Hand out decided slots from memory, or have them looked up in the journal."""

@@ -165,7 +165,10 @@ class Expired:
 
 @dataclass(frozen=True, slots=True)
 class Lookup:
-    """``to`` asked for decided slots that only the journal still holds: send it a `Decided`."""
+    """``to`` needs decided slots that only the journal may still hold: send it a `Decided`.
+
+    It may be this node itself. Where the journal does not hold the first of them, do nothing.
+    """
 
     to: NodeId
     from_slot: Slot

@@ -171,6 +171,12 @@ class Election:
             return self._lose_leader(now)
         return NOTHING
 
+    def renew(self, node: NodeId) -> None:
+        """Count nothing that ``node`` has said: it has a new disk."""
+        self._peers.renew(node)
+        if not isinstance(self.role, Following):
+            self.role.discard(node)
+
     def resent(self, now: float) -> Effects:
         """Count the leader as gone for a while: it gets nothing done, whatever it says."""
         self._grudge = (self.leader, now + 2 * self._peers.patience_s)

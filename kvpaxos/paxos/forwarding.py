@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId
+from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import NOTHING, Answer, Applied, Effects
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.messages import AskReadSlot, Batch, Envelope, Forward
@@ -79,6 +79,11 @@ class Forwarding:
         if number is None:
             return NOTHING
         return Effects(sends=(Envelope(leader.node, AskReadSlot(number)),))
+
+    def granted(self, decided_through: Slot) -> Effects:
+        """Let the reads be done that need no more than ``decided_through``."""
+        ready = self.reads.ready(decided_through)
+        return Effects(reads=ready) if ready else NOTHING
 
     def applied(self, applied: Applied, now: float) -> tuple[Answer, ...]:
         """Take what came of our commands; return what the clients are to be told."""

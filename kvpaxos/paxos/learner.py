@@ -29,7 +29,7 @@ class Learner:
     ) -> None:
         self.decided_through = decided_through
         self.kept_from = kept_from
-        self.target = decided_through
+        self.target = self.once_known_through
         self.announced: tuple[Ballot, Slot] = (ZERO_BALLOT, NO_SLOT)
         self._known: dict[Slot, Decision] = {}
         self._recent: dict[Slot, Batch] = {}
@@ -45,6 +45,14 @@ class Learner:
     def first_hole(self) -> Slot:
         """The first slot that is not known here."""
         return Slot(self.decided_through + 1)
+
+    @property
+    def once_known_through(self) -> Slot:
+        """Every slot through this one was known here to be decided, and no vote in it is kept.
+
+        That may be more than is known now: the state that they had made may be lost.
+        """
+        return max(self.decided_through, Slot(self.kept_from - 1))
 
     def hole_through(self) -> Slot:
         """Return the last slot of the hole that begins at `first_hole`."""

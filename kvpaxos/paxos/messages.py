@@ -276,11 +276,13 @@ class Report:
 
     :ivar promised: the highest ballot that it has promised.
     :ivar voted_through: the highest slot that it has voted in, or knows to be decided.
+    :ivar incarnations: as in `Promise`.
     """
 
     incarnation: int
     promised: Ballot
     voted_through: Slot
+    incarnations: Incarnations = ()
 
 
 @dataclass(frozen=True, slots=True)

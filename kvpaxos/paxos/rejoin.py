@@ -5,9 +5,10 @@ either. It comes back under a new *incarnation*, which is the number of its disk
 
 J1. It asks the others to renew it. Each of them notes durably that whatever an earlier incarnation
     said is void, counts it no more, and reports the ballot that it has promised itself and the
-    highest slot that it has voted in.
-J2. Every `Promise` and `Accepted` says which incarnations its sender knows of. Whoever counts
-    them takes that over, and counts only what comes from the newest incarnation of each node.
+    highest slot that it has voted in, or once knew to be decided.
+J2. Every `Promise`, `Accepted` and `Report` says which incarnations its sender knows of. Whoever
+    counts them takes that over, and counts only what comes from the newest incarnation of each
+    node.
 J3. The node votes again once so many have reported that every quorum it can belong to has one of
     them in it, and once it knows what is decided in all slots through the highest that they
     reported. It begins with the highest ballot that they have promised.
@@ -15,7 +16,12 @@ J3. The node votes again once so many have reported that every quorum it can bel
 Why this is safe: a quorum that counts the old incarnation has somebody in it who reported (J3). If
 he voted before he reported, the slot is one of those that had to be learned, as decided; if he
 promised before, the node now keeps that promise too. If he did either afterwards, his reply said
-that the old incarnation is void (J2), and it was not counted.
+that the old incarnation is void (J2), and it was not counted. If he has lost his disk too since,
+some third one has reported to both: whichever of the two heard him last knows of the other (J2).
+So either the later disk says what the earlier one would have said, or the report was void.
+
+A disk that was lost before so many knew of it has never voted, and its number may come again. So
+it must not number commands either: no wish leaves it before they have reported.
 
 With three members both others must report, with five any three. So rejoining needs no more nodes
 than deciding does, but for the one that rejoins; where too many have lost their disks at once
@@ -102,6 +108,10 @@ class Probation:
         """Take a report. Those on an earlier question of an earlier disk do not count."""
         if report.incarnation == self._incarnation:
             self.reports.setdefault(sender, report)
+
+    def discard(self, node: NodeId) -> None:
+        """Count no report of ``node`` so far, which has a new disk itself."""
+        self.reports.pop(node, None)
 
     def end(self, decided_through: Slot) -> tuple[Ballot, Rejoined] | None:
         """Return what to promise, and what to write down, once this node may vote again."""

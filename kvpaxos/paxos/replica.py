@@ -236,7 +236,10 @@ class Replica:
         """Take a message without promising, voting or confirming anything."""
         match message:
             case Report():
-                probation.hear(sender, message)
+                effects = self._renew(message.incarnations)
+                if self.disks.counts(sender, message.incarnations):
+                    probation.hear(sender, message)
+                return effects
             case Accept(ballot, _, _, through) | Watermark(ballot, through):
                 self._hear(ballot, through, now)
             case Ping(health):
@@ -257,8 +260,8 @@ class Replica:
         if sender == self.node or incarnation < self.disks.newest(sender):
             return NOTHING
         effects = self._renew(((sender, incarnation),))
-        voted_through = max(self.learner.decided_through, *self.acceptor.votes, NO_SLOT)
-        report = Report(incarnation, self.acceptor.promised, Slot(voted_through))
+        through = max(self.learner.once_known_through, *self.acceptor.votes, NO_SLOT)
+        report = Report(incarnation, self.acceptor.promised, Slot(through), self.disks.shown)
         return effects + Effects(replies=(Envelope(sender, report),))
 
     def _renew(self, incarnations: Incarnations) -> Effects:
@@ -268,9 +271,9 @@ class Replica:
             return NOTHING
         self.acceptor.incarnations = self.disks.shown
         for record in records:
-            self.peers.renew(record.node)
-            if not isinstance(self.role, Following):
-                self.role.discard(record.node)
+            self.election.renew(record.node)
+            if self.probation is not None:
+                self.probation.discard(record.node)
         return Effects(records=records)
 
     def _end_probation(self, probation: Probation, now: float) -> Effects:
@@ -359,17 +362,15 @@ class Replica:
         effects = self._advance(now)
         if self.probation is not None:
             effects += self._end_probation(self.probation, now)
+        unknown = self.probation is not None and self.probation.awaited
         if isinstance(self.role, Preparing):
             effects += self._lead_if_won(self.role, now)
         if isinstance(self.role, Leading):
             effects += self._lead(self.role, now)
-        elif (route := self._route(now)) is not None:
+        elif not unknown and (route := self._route(now)) is not None:
             effects += self.forwarding.to_leader(*route, now)
-        effects += self.forwarding.question(self.leader, now)
-        ready = self.forwarding.reads.ready(self.learner.decided_through)
-        if ready:
-            effects += Effects(reads=ready)
-        return effects + self._fill_holes(now)
+        effects += self.forwarding.granted(self.learner.decided_through)
+        return effects + self.forwarding.question(self.leader, now) + self._fill_holes(now)
 
     def _advance(self, now: float) -> Effects:
         decisions, records = self.learner.advance()

@@ -208,7 +208,7 @@ MESSAGES: Final = (
     Kind(37, Decided, (count, _batches)),
     Kind(38, ReadSlot, (count, _ballot, count)),
     Kind(39, Confirmed, (_ballot, count)),
-    Kind(40, Report, (count, _ballot, count)),
+    Kind(40, Report, (count, _ballot, count, incarnations)),
     Kind(41, StatePiece, (count, raw, count, raw, _pairs)),
     Kind(42, NoState, (count,)),
 )

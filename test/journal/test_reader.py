@@ -15,6 +15,7 @@ from kvpaxos.journal.log import Journal
 from kvpaxos.journal.reader import CURSORS_MAX, READ_BYTES, JournalReader
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Slot
 from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.records import Installed
 from test.journal.disks import MemoryDisk
 from test.journal.values import (
     HIGH,
@@ -193,6 +194,15 @@ def test_what_is_forgotten_is_not_handed_out_and_what_is_kept_is() -> None:
     assert 10 < kept_from <= 61
     assert read(reader, kept_from - 1) == []
     assert read(reader, kept_from) == list(range(kept_from, 101))
+
+
+def test_it_ends_where_a_state_from_elsewhere_has_brought_slots() -> None:
+    journal = open_journal(MemoryDisk())
+    reader = journal.reader()
+    write_batches(journal, [[learned(1), learned(2), Installed(Slot(5)), learned(6), learned(7)]])
+    assert read(reader, 1) == [1, 2]
+    assert read(reader, 3) == []
+    assert read(reader, 6) == [6, 7]
 
 
 def test_a_reader_at_the_end_of_a_deleted_segment_finds_its_way_on() -> None:

@@ -184,7 +184,7 @@ def test_no_report_leaves_before_it_is_durable_that_the_old_disk_is_void(bench: 
     assert bench.disk.records == [Renewed(B, 2)]
     assert bench.wires.take(Report) == []
     bench.sync()
-    assert bench.wires.take(Report) == [(B, Report(2, ZERO_BALLOT, Slot(0)))]
+    assert bench.wires.take(Report) == [(B, Report(2, ZERO_BALLOT, Slot(0), ((B, 2),)))]
 
 
 def test_a_state_that_is_needed_is_fetched(bench: Bench) -> None:
@@ -383,6 +383,20 @@ def test_a_lagging_peer_is_served_from_the_journal_one_answer_at_a_time(bench: B
     assert bench.wires.take(Decided) == [(C, Decided(Slot(2), ((), ())))]
     bench.receive(CatchUp(Slot(4), Slot(9)), sender=C)
     assert len(bench.disk.lookups) == 2
+
+
+def test_what_its_own_journal_holds_comes_to_the_node_itself(bench: Bench) -> None:
+    bench.driver.replica.learner.kept_from = Slot(3)
+    bench.driver.replica.learner.expect(Slot(2))
+    bench.driver.start()
+    bench.clock.pump([TICK_S] * 3)
+    [(_, first, through, reading)] = bench.disk.lookups
+    assert (first, through) == (1, 2)
+
+    reading.callback([Decision(Slot(slot), Ballot(1, B), ()) for slot in (1, 2)])
+    bench.clock.advance(0)
+    assert bench.driver.applied == 2
+    assert bench.wires.take(Decided) == []
 
 
 def test_one_node_alone_leads_and_answers_once_its_own_vote_is_durable() -> None:

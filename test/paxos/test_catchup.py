@@ -14,7 +14,7 @@ from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Accept, CatchUp, Decided, Health, Watermark
 from kvpaxos.paxos.records import DecidedThrough, Installed, Learned
 from test.paxos.bench import TIMING, Bench, messages
-from test.paxos.values import LOW, ONE, TWO, B, C, X, Y, batch, health
+from test.paxos.values import LOW, ONE, TWO, A, B, C, X, Y, batch, health
 
 FOLLOWS_B: Final = health(LOW)
 
@@ -185,6 +185,48 @@ class TestTeaching:
         effects = bench.receive(C, question)
         assert effects.lookups == ()
         assert messages(effects, Decided) == []
+
+
+class TestLookingAtHome:
+    """A state that was lost leaves a journal behind, which may know what nobody else does."""
+
+    def lost(self) -> Bench:
+        """Return a node that has lost its state, and knew that 7 slots were decided."""
+        return Bench(memory=Memory(decided_through=NO_SLOT, kept_from=Slot(8)))
+
+    def lookups(self, bench: Bench) -> list[Lookup]:
+        return [lookup for effects in bench.history for lookup in effects.lookups]
+
+    def test_its_own_journal_is_looked_up_though_nobody_has_told_of_the_slots(self) -> None:
+        bench = self.lost()
+        bench.tick()
+        bench.tick(2 * TIMING.hole_s)
+        assert self.lookups(bench) == [Lookup(A, ONE, Slot(7))]
+
+    def test_and_a_peer_is_asked_as_well(self) -> None:
+        bench = self.lost()
+        bench.touch(B, says=health(through=9, kept=5))
+        bench.tick(2 * TIMING.hole_s)
+        assert self.lookups(bench) == [Lookup(A, ONE, Slot(7))]
+        assert [one.fetch for one in bench.history if one.fetch] == [Fetch(B, ONE)]
+
+    def test_now_and_then_until_it_is_known(self) -> None:
+        bench = self.lost()
+        bench.tick(2 * TIMING.hole_s)
+        bench.tick(0.5 * TIMING.retry_s)
+        bench.step(Installed(Slot(5)))
+        bench.tick(1.01 * TIMING.retry_s)
+        assert self.lookups(bench) == [Lookup(A, ONE, Slot(7)), Lookup(A, Slot(6), Slot(7))]
+        effects = bench.receive(A, Decided(Slot(6), (X, Y)))
+        assert [decision.batch for decision in effects.decided] == [X, Y]
+        bench.tick(1.01 * TIMING.retry_s)
+        assert len(self.lookups(bench)) == 2
+
+    def test_a_journal_beside_its_state_is_not(self) -> None:
+        bench = lagging(c=health(LOW, through=3))
+        bench.tick(2 * TIMING.hole_s)
+        assert len(asked(bench)) == 1
+        assert self.lookups(bench) == []
 
 
 class TestFetching:

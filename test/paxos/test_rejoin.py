@@ -59,8 +59,14 @@ B_RENEWED: Final[Incarnations] = ((B, 2),)
 WISH: Final = Proposed((Wish(1, b"1", NEVER),))
 
 
-def report(promised: Ballot = ZERO_BALLOT, voted: int = 0, *, incarnation: int = 2) -> Report:
-    return Report(incarnation, promised, Slot(voted))
+def report(
+    promised: Ballot = ZERO_BALLOT,
+    voted: int = 0,
+    *,
+    incarnation: int = 2,
+    shown: Incarnations = (),
+) -> Report:
+    return Report(incarnation, promised, Slot(voted), shown)
 
 
 def on_probation(quorum: Quorum = THREE) -> Bench:
@@ -224,9 +230,20 @@ class TestOnProbation:
         effects = bench.receive(B, CatchUp(ONE, TWO))
         assert messages(effects, Decided) == [(B, Decided(ONE, (X, Y)))]
 
+    def test_it_numbers_no_wish_before_enough_know_of_its_disk(self) -> None:
+        """If this disk were lost too, the next one could get the same number, and begin at 1."""
+        bench = on_probation()
+        bench.follow(LOW)
+        assert messages(bench.step(WISH), Forward) == []
+        assert messages(bench.receive(B, report()), Forward) == []
+        ((to, forward),) = messages(bench.receive(C, report(voted=9)), Forward)
+        assert (to, len(forward.commands)) == (B, 1)
+
     def test_it_forwards_what_its_clients_wish(self) -> None:
         bench = on_probation()
         bench.follow(LOW)
+        bench.receive(B, report(voted=9))
+        bench.receive(C, report(voted=9))
         ((to, forward),) = messages(bench.step(WISH), Forward)
         assert (to, len(forward.commands)) == (B, 1)
 
@@ -258,6 +275,31 @@ class TestOnProbation:
         asked = [pair for one in bench.history for pair in messages(one, CatchUp)]
         assert asked[-1] == (B, CatchUp(ONE, TWO))
 
+    def test_it_takes_over_which_disks_are_void_for_those_who_report(self) -> None:
+        """It takes the place of a node that may have reported the same to others."""
+        bench = on_probation(FIVE)
+        bench.receive(B, report(shown=((A, 2), (E, 3))))
+        bench.receive(C, report(shown=((A, 2),)))
+        assert bench.replica.disks.newest(E) == 3
+        bench.receive(D, report(shown=((A, 2),)))
+        assert not is_on_probation(bench)
+        ((_, promised),) = messages(bench.receive(B, Prepare(LOW, ONE)), Promise)
+        assert promised.incarnations == ((A, 2), (E, 3))
+
+    def test_what_it_takes_over_is_written_down(self) -> None:
+        effects = on_probation().receive(B, report(shown=((A, 2), (C, 3))))
+        assert effects.records == (Renewed(C, 3),)
+
+    def test_a_report_of_a_disk_that_is_void_does_not_count(self) -> None:
+        bench = on_probation()
+        bench.receive(B, report())
+        bench.receive(C, report(shown=((A, 2), (B, 2))))
+        assert is_on_probation(bench)
+        bench.receive(B, report())
+        assert is_on_probation(bench)
+        bench.receive(B, report(shown=((A, 2), (B, 2))))
+        assert not is_on_probation(bench)
+
     def test_a_stranger_reports_nothing(self) -> None:
         bench = on_probation()
         bench.receive(B, report())
@@ -283,25 +325,41 @@ class TestReadmitting:
     def test_a_report_waits_until_it_is_durable_that_the_old_disk_is_void(self) -> None:
         effects = Bench().receive(B, Rejoin(2))
         assert effects.records == (Renewed(B, 2),)
-        assert [envelope.message for envelope in effects.replies] == [report()]
+        assert [envelope.message for envelope in effects.replies] == [report(shown=B_RENEWED)]
         assert messages(replace(effects, replies=()), Report) == []
 
     def test_it_says_what_this_node_has_promised_and_voted(self) -> None:
         bench = Bench()
         bench.receive(C, Accept(LOW, Slot(4), X, NO_SLOT))
         bench.receive(C, Prepare(HIGH, ONE))
-        assert messages(bench.receive(B, Rejoin(2)), Report) == [(B, report(HIGH, 4))]
+        assert messages(bench.receive(B, Rejoin(2)), Report) == [
+            (B, report(HIGH, 4, shown=B_RENEWED))
+        ]
 
     def test_what_is_decided_counts_as_voted(self) -> None:
         bench = Bench(memory=Memory(decided_through=Slot(7), kept_from=Slot(3)))
-        assert messages(bench.receive(B, Rejoin(2)), Report) == [(B, report(voted=7))]
+        assert messages(bench.receive(B, Rejoin(2)), Report) == [
+            (B, report(voted=7, shown=B_RENEWED))
+        ]
+
+    def test_what_was_decided_before_the_state_was_lost_counts_as_voted(self) -> None:
+        """Its votes there are gone, and the state that came of them; but they were cast."""
+        bench = Bench(memory=Memory(decided_through=NO_SLOT, kept_from=Slot(8)))
+        assert messages(bench.receive(B, Rejoin(2)), Report) == [
+            (B, report(voted=7, shown=B_RENEWED))
+        ]
+
+    def test_it_says_of_which_others_it_knows_a_newer_disk(self) -> None:
+        bench = Bench(memory=Memory(incarnations={C: 4}, incarnation=3))
+        ((_, reported),) = messages(bench.receive(B, Rejoin(2)), Report)
+        assert reported.incarnations == ((A, 3), (B, 2), (C, 4))
 
     def test_to_ask_again_gets_another_report_and_no_record(self) -> None:
         bench = Bench()
         bench.receive(B, Rejoin(2))
         effects = bench.receive(B, Rejoin(2))
         assert effects.records == ()
-        assert messages(effects, Report) == [(B, report())]
+        assert messages(effects, Report) == [(B, report(shown=B_RENEWED))]
 
     @pytest.mark.parametrize("sender", [A, D], ids=["itself", "a stranger"])
     def test_nothing_is_reported_to(self, sender: NodeId) -> None:
