@@ -13,20 +13,43 @@ from typing import Any
 
 import pytest
 
+from kvpaxos.node.transfer import Recipient
 from kvpaxos.paxos.acceptor import Acceptor
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Effects
 from kvpaxos.paxos.election import Election
+from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.leadership import Leadership
 from kvpaxos.paxos.learner import Learner
-from kvpaxos.paxos.messages import NOOP, Accept, Accepted, Batch, Command, Envelope, Prepare, Vote
+from kvpaxos.paxos.messages import (
+    NOOP,
+    Accept,
+    Accepted,
+    Batch,
+    Command,
+    Envelope,
+    Incarnations,
+    Prepare,
+    StatePiece,
+    Vote,
+)
 from kvpaxos.paxos.outbox import Outbox
 from kvpaxos.paxos.proposer import Leading, Preparing
 from kvpaxos.paxos.reads import ReadRounds
+from kvpaxos.paxos.records import Installed
+from kvpaxos.paxos.rejoin import Disks, Probation
+from kvpaxos.paxos.replica import Replica
+from kvpaxos.store.intake import Intake
 from kvpaxos.store.recent import RecentAnswers
 from kvpaxos.store.repeats import Repeats
 from test.simulator.appenders import check_exactly_once
-from test.simulator.climate import Climate, draw_anarchy, draw_retries, draw_storm
+from test.simulator.climate import (
+    Climate,
+    draw_anarchy,
+    draw_losses,
+    draw_retries,
+    draw_storm,
+)
 from test.simulator.storm import simulate
 from test.simulator.world import World
 
@@ -172,6 +195,112 @@ def what_was_answered_is_forgotten_in_a_restart(patch: pytest.MonkeyPatch) -> No
     patch.setattr(RecentAnswers, "_load", lambda *_: None)
 
 
+def old_disks_are_counted(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Disks, "counts", lambda *_: True)
+    patch.setattr(Election, "renew", lambda *_: None)
+
+
+def a_node_votes_again_with_a_report_too_few(patch: pytest.MonkeyPatch) -> None:
+    def awaited(self: Probation) -> frozenset[NodeId]:
+        silent = self._quorum.members.difference(self.reports) - {self._node}
+        more = [*self.reports, *sorted(silent)[:1]]
+        return frozenset() if self._quorum.meets(self._node, more) else frozenset(silent)
+
+    patch.setattr(Probation, "awaited", property(awaited))
+
+
+def a_node_votes_again_before_it_knows_what_was_voted_on(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Probation, "must_learn_through", NO_SLOT)
+
+
+def a_node_that_votes_again_takes_over_no_promise(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Acceptor, "readmit", lambda *_: Effects())
+
+
+def what_is_void_is_not_taken_over_by_whoever_comes_back(patch: pytest.MonkeyPatch) -> None:
+    right = Replica._renew
+
+    def renew(self: Replica, incarnations: Incarnations) -> Effects:
+        return Effects() if self.probation is not None else right(self, incarnations)
+
+    patch.setattr(Replica, "_renew", renew)
+
+
+def a_new_disk_gets_its_number_from_the_first_who_is_heard(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Formation, "awaited", ())
+
+
+def a_report_is_sent_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
+    right = Replica._readmit
+
+    def readmit(self: Replica, sender: NodeId, incarnation: int) -> Effects:
+        effects = right(self, sender, incarnation)
+        return replace(effects, sends=effects.sends + effects.replies, replies=())
+
+    patch.setattr(Replica, "_readmit", readmit)
+
+
+def a_report_leaves_out_what_was_known_before_the_state_was_lost(
+    patch: pytest.MonkeyPatch,
+) -> None:
+    def once_known_through(self: Learner) -> Slot:
+        return self.decided_through
+
+    patch.setattr(Learner, "once_known_through", property(once_known_through))
+
+
+def a_state_is_installed_without_a_record(patch: pytest.MonkeyPatch) -> None:
+    right = Learner.install
+
+    def install(self: Learner, through: Slot) -> tuple[Installed, ...]:
+        right(self, through)
+        return ()
+
+    patch.setattr(Learner, "install", install)
+
+
+def a_state_counts_as_durable_before_it_has_come(patch: pytest.MonkeyPatch) -> None:
+    right = Recipient._add
+
+    def add(self: Recipient, intake: Intake, piece: StatePiece) -> None:
+        self._persister._persisted(piece.slot)
+        right(self, intake, piece)
+
+    patch.setattr(Recipient, "_add", add)
+
+
+def a_state_counts_as_installed_before_it_is_durable(patch: pytest.MonkeyPatch) -> None:
+    right = Recipient._finish
+
+    def finish(self: Recipient, slot: Slot) -> None:
+        self._install(slot)
+        right(self, slot)
+
+    patch.setattr(Recipient, "_finish", finish)
+
+
+def pieces_of_two_moments_are_mixed(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Intake, "finish", lambda *_: None)
+    right = Recipient._refused
+
+    def refused(self: Recipient, peer: NodeId) -> None:
+        if self._offer is None:
+            right(self, peer)
+        else:
+            self._offer = None
+            self._ask()
+
+    patch.setattr(Recipient, "_refused", refused)
+
+
+def slots_that_nobody_keeps_are_taken_for_free(patch: pytest.MonkeyPatch) -> None:
+    def must_learn_through(self: Preparing) -> Slot:
+        promises = [one for parts in self.promises.values() for one in parts.values()]
+        return max(promise.decided_through for promise in promises)
+
+    patch.setattr(Preparing, "must_learn_through", must_learn_through)
+
+
 PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
     (prepare_is_shown_before_its_promise_is_durable, draw_storm),
     (votes_are_shown_before_they_are_durable, draw_storm),
@@ -188,6 +317,19 @@ PLANTED: list[tuple[Plant, Callable[[Random], Climate]]] = [
     (a_read_joins_the_round_that_is_under_way, draw_storm),
     (a_request_that_comes_again_is_executed_again, draw_retries),
     (what_was_answered_is_forgotten_in_a_restart, draw_retries),
+    (old_disks_are_counted, draw_losses),
+    (a_node_votes_again_with_a_report_too_few, draw_losses),
+    (a_node_votes_again_before_it_knows_what_was_voted_on, draw_losses),
+    (a_node_that_votes_again_takes_over_no_promise, draw_losses),
+    (what_is_void_is_not_taken_over_by_whoever_comes_back, draw_losses),
+    (a_new_disk_gets_its_number_from_the_first_who_is_heard, draw_losses),
+    (a_report_is_sent_before_it_is_durable, draw_losses),
+    (a_report_leaves_out_what_was_known_before_the_state_was_lost, draw_losses),
+    (a_state_is_installed_without_a_record, draw_losses),
+    (a_state_counts_as_durable_before_it_has_come, draw_losses),
+    (a_state_counts_as_installed_before_it_is_durable, draw_losses),
+    (pieces_of_two_moments_are_mixed, draw_losses),
+    (slots_that_nobody_keeps_are_taken_for_free, draw_losses),
 ]
 
 

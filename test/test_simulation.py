@@ -12,7 +12,14 @@ from random import Random
 
 import pytest
 
-from test.simulator.climate import Climate, draw_anarchy, draw_retries, draw_storm
+from test.simulator.climate import (
+    Climate,
+    draw_anarchy,
+    draw_losses,
+    draw_retries,
+    draw_ruin,
+    draw_storm,
+)
 from test.simulator.storm import simulate
 from test.simulator.world import World
 
@@ -23,6 +30,7 @@ Draw = Callable[[Random], Climate]
 
 FOUND: list[tuple[Draw, int, str]] = [
     (draw_anarchy, 31231, "a journal shows more than its replica has learned so far"),
+    (draw_losses, 181, "the slot after an old state is known to one journal only"),
 ]
 """Seeds beyond the usual ones that have failed once, and what they had found."""
 
@@ -37,6 +45,9 @@ class Totals:
     leaders: int = 0
     crashes: int = 0
     lost: int = 0
+    disks: int = 0
+    rejoined: int = 0
+    installed: int = 0
     appended: int = 0
     repeated: int = 0
 
@@ -47,6 +58,9 @@ class Totals:
         self.leaders += len(world.leaders)
         self.crashes += sum(node.crashes for node in world.nodes.values())
         self.lost += sum(node.lost for node in world.nodes.values())
+        self.disks += sum(node.disks - 1 for node in world.nodes.values())
+        self.rejoined += sum(node.disk.survived.rejoined > 0 for node in world.nodes.values())
+        self.installed += sum(node.installed for node in world.nodes.values())
         self.appended += sum(one.done for client in world.appenders for one in client.wanted)
         self.repeated += world.checker.repeated
 
@@ -66,6 +80,16 @@ def retries() -> Totals:
     return Totals()
 
 
+@pytest.fixture(scope="module")
+def losses() -> Totals:
+    return Totals()
+
+
+@pytest.fixture(scope="module")
+def ruins() -> Totals:
+    return Totals()
+
+
 @pytest.mark.parametrize("seed", range(SEEDS))
 def test_a_storm_breaks_no_rule_and_passes(seed: int, storms: Totals) -> None:
     storms.add(simulate(seed, draw_storm))
@@ -79,6 +103,16 @@ def test_anarchy_breaks_no_rule(seed: int, anarchies: Totals) -> None:
 @pytest.mark.parametrize("seed", range(SEEDS // 4))
 def test_exactly_once_is_carried_out_what_clients_send_again(seed: int, retries: Totals) -> None:
     retries.add(simulate(seed, draw_retries))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 10))
+def test_nodes_get_back_what_their_disks_have_lost(seed: int, losses: Totals) -> None:
+    losses.add(simulate(seed, draw_losses))
+
+
+@pytest.mark.parametrize("seed", range(SEEDS // 10))
+def test_where_too_much_is_lost_nothing_goes_wrong(seed: int, ruins: Totals) -> None:
+    ruins.add(simulate(seed, draw_ruin))
 
 
 @pytest.mark.parametrize(("draw", "seed"), [pytest.param(*one, id=why) for *one, why in FOUND])
@@ -112,7 +146,18 @@ def test_enough_was_sent_again(retries: Totals) -> None:
     assert retries.crashes > 2 * retries.runs
 
 
-@pytest.mark.parametrize("draw", [draw_storm, draw_anarchy, draw_retries])
+def test_enough_was_lost_and_got_back(losses: Totals, ruins: Totals) -> None:
+    if losses.runs < 20:
+        pytest.skip("too few to tell")
+    assert losses.disks > losses.runs
+    assert losses.rejoined > losses.runs
+    assert losses.installed > losses.runs
+    assert losses.slots > 30 * losses.runs
+    assert ruins.disks > 2 * ruins.runs
+    assert ruins.slots > 15 * ruins.runs
+
+
+@pytest.mark.parametrize("draw", [draw_storm, draw_anarchy, draw_retries, draw_losses])
 def test_the_same_seed_gives_the_same_history(draw: Draw) -> None:
     histories = []
     for _ in range(2):

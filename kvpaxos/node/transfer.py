@@ -66,6 +66,7 @@ class Donor:
     """Hands out this node's state, as it is when somebody begins to ask for it.
 
     :param send: sends a message to a member; it may be lost.
+    :param piece_bytes: how much it sends at once.
     """
 
     _log = Logger()
@@ -77,7 +78,9 @@ class Donor:
         send: Callable[[NodeId, Message], None],
         clock: IReactorTime,
         random: Random,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
+        self._piece_bytes = piece_bytes
         self._state = state
         self._send = send
         self._clock = clock
@@ -101,7 +104,7 @@ class Donor:
             return
         offer.asked_at = self._clock.seconds()
         try:
-            records = offer.view.piece(question.after or None, PIECE_BYTES)
+            records = offer.view.piece(question.after or None, self._piece_bytes)
         except StateClosed:
             # Another state has taken the place of the one it was of.
             self._end(number)
@@ -164,11 +167,13 @@ class Recipient:
         failed: Callable[[Failure], None],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         group: int,
+        in_thread: Callable[[Callable[[], None]], Deferred[None]] = deferToThread,
     ) -> None:
         """Make one that does nothing before `fetch`.
 
         :param install: is told when the state has become that of another slot.
         :param failed: is told of an error after which the node must stop.
+        :param in_thread: calls what blocks, and fires when it has returned.
         """
         self.installed = 0
         self._state = state
@@ -179,6 +184,7 @@ class Recipient:
         self._failed = failed
         self._reactor = reactor
         self._group = group
+        self._in_thread = in_thread
         self._donor: NodeId | None = None
         self._engine: Engine | None = None
         self._intake: Intake | None = None
@@ -292,7 +298,7 @@ class Recipient:
         self._finishing.addCallback(
             lambda _: engine.write({applied_key(self._group): slot.to_bytes(8, "big")})
         )
-        self._finishing.addCallback(lambda _: deferToThread(engine.flush))
+        self._finishing.addCallback(lambda _: self._in_thread(engine.flush))
         self._finishing.addCallback(lambda _: self._adopt(slot)).addErrback(self._failed)
 
     def _adopt(self, slot: Slot) -> None:

@@ -100,7 +100,7 @@ class Appender:
         if self.at_rest:
             return
         node = self._random.choice([*self._nodes.values()])
-        if node.up:
+        if node.replica is not None:
             wanted = self._choose()
             patience_s = self._random.choice((0.05, 0.5, 3.0))
             request = self._clients.send(

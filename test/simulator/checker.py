@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from typing import NamedTuple
+
+from kvpaxos.journal.state import GroupState
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.messages import (
@@ -22,11 +27,20 @@ from kvpaxos.paxos.messages import (
     Watermark,
 )
 from kvpaxos.paxos.quorum import Quorum
-from kvpaxos.paxos.records import ReplicaRecord
+from kvpaxos.paxos.records import Rejoined, Renewed, ReplicaRecord
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.store.requests import Numbered, decode_request
 from kvpaxos.store.results import Result
 from test.simulator.disk import Disk
 from test.simulator.machine import Machine
+
+
+class Cast(NamedTuple):
+    """Who voted: which incarnation of which node, and which of others were void for it by then."""
+
+    node: NodeId
+    incarnation: int
+    voided: Mapping[NodeId, int]
 
 
 class Checker:
@@ -49,20 +63,80 @@ class Checker:
         self.repeated = 0
         self.leaders: set[Ballot] = set()
         self._quorum = quorum
-        self._votes: dict[tuple[Ballot, Slot], set[NodeId]] = {}
+        self._votes: dict[tuple[Ballot, Slot], list[Cast]] = {}
+        self._incarnations = dict.fromkeys(quorum.members, FIRST_INCARNATION)
+        self._voided: dict[NodeId, dict[NodeId, int]] = {node: {} for node in quorum.members}
+        self._told: dict[tuple[NodeId, int], dict[NodeId, tuple[Ballot, Slot]]] = {}
+        self._spent: dict[NodeId, int] = {}
+        self._lives: set[tuple[NodeId, int]] = set()
         self._digests = [self.machine.digest]
         self._revision = 0
         self._opids: dict[bytes, int] = {}
 
-    def survives(self, node: NodeId, record: ReplicaRecord) -> None:
-        """Take note of a record of ``node`` that has become durable."""
+    def survives(self, node: NodeId, record: ReplicaRecord, content: GroupState) -> None:
+        """Take note of a record of ``node`` that has become durable.
+
+        :param content: what its journal comes to, with that record.
+        """
+        if isinstance(record, Renewed):
+            self._voided[node] = {**self._voided[node], record.node: record.incarnation}
+            told = self._told.setdefault((record.node, record.incarnation), {})
+            told[node] = content.promised, max(content.voted_through, content.decided_through)
+        if isinstance(record, Rejoined):
+            self._check_rejoined(node, record.incarnation, content)
         if not isinstance(record, Vote):
             return
-        voters = self._votes.setdefault((record.ballot, record.slot), set())
-        voters.add(node)
-        if self._quorum.reached(voters):
+        cast = Cast(node, self._incarnations[node], self._voided[node])
+        votes = self._votes.setdefault((record.ballot, record.slot), [])
+        votes.append(cast)
+        if self._is_chosen(cast, votes):
             chosen = self.chosen.setdefault(record.slot, record.batch)
             assert chosen == record.batch, f"two batches were chosen in slot {record.slot}"
+
+    def loses(self, node: NodeId) -> None:
+        """Take note that ``node`` has lost its disk."""
+        self._voided[node] = {}
+        if self._has_voted(node, self._incarnations[node]):
+            self._spent[node] = self._incarnations[node]
+
+    def begins(self, node: NodeId, incarnation: int, life: int) -> None:
+        """Check as what a process of ``node`` begins to take part in Paxos."""
+        assert incarnation > self._spent.get(node, 0), (
+            f"{node} calls itself {incarnation}, and has voted as that on a disk that is lost"
+        )
+        self._incarnations[node] = incarnation
+        assert (node, life) not in self._lives, f"{node} numbers commands of life {life} again"
+
+    def _check_rejoined(self, node: NodeId, incarnation: int, content: GroupState) -> None:
+        """Check that ``node`` knows what so many others knew when its old disks became void."""
+        told = self._told.get((node, incarnation), {})
+        assert self._quorum.meets(node, told), f"{node} votes again, and only {[*told]} know"
+        bound = [
+            peer
+            for peer, (promised, voted_through) in told.items()
+            if promised <= content.promised and voted_through <= content.decided_through
+        ]
+        assert self._quorum.meets(node, bound), f"{node} votes again, and knows less than {told}"
+
+    def _is_chosen(self, cast: Cast, votes: list[Cast]) -> bool:
+        """Whether a quorum has voted, ``cast`` among it, and nobody in it held another's void.
+
+        A vote on a disk that is lost counts as long as all the others of its quorum were cast
+        before their nodes had word of that: they have reported them, or will.
+        """
+        others = [one for one in votes if one is not cast and one.node != cast.node]
+        size = self._quorum.size - 1
+        return any(
+            len({one.node for one in some}) == size and _agree((cast, *some))
+            for some in combinations(others, size)
+        )
+
+    def _has_voted(self, node: NodeId, incarnation: int) -> bool:
+        return any(
+            (one.node, one.incarnation) == (node, incarnation)
+            for votes in self._votes.values()
+            for one in votes
+        )
 
     def leaves(self, node: NodeId, disk: Disk, envelope: Envelope) -> None:
         """Check a message that is about to leave ``node``."""
@@ -89,6 +163,7 @@ class Checker:
         assert slot in self.chosen, f"{node} decided slot {slot}, which nobody has chosen"
         assert self.chosen[slot] == batch, f"{node} decided another batch in slot {slot}"
         if slot == self.machine.applied + 1:
+            self._lives.update((command.node, command.life) for command in batch)
             for command, result in self.machine.apply(slot, batch):
                 # What a node has given up since may be executed without its body.
                 if result is not None and command.body:
@@ -127,6 +202,15 @@ class Checker:
                 return
         assert result == self.answers.get(body), f"{command} of slot {slot} has two answers"
         self.repeated += not fresh
+
+
+def _agree(votes: Sequence[Cast]) -> bool:
+    """Whether none of those who have voted held the vote of another for void."""
+    return all(
+        other.incarnation >= one.voided.get(other.node, FIRST_INCARNATION)
+        for one in votes
+        for other in votes
+    )
 
 
 def _shown(node: NodeId, message: Message) -> Ballot:

@@ -24,9 +24,13 @@ Fault = Literal[
     "leave",
     "persist",
     "usurp",
+    "lose disk",
+    "lose state",
 ]
 
-FAULTS: tuple[Fault, ...] = get_args(Fault)
+LOSSES: tuple[Fault, ...] = ("lose disk", "lose state")
+
+FAULTS = tuple(kind for kind in get_args(Fault) if kind not in LOSSES)
 
 
 @dataclass(frozen=True)
@@ -34,6 +38,10 @@ class Climate:
     """One draw.
 
     :ivar step_deaths: how probable it is to die in the middle of any one step.
+    :ivar refusals: how probable it is that a disk refuses any one write.
+    :ivar journal_slots_max: how many slots a journal holds for those that lag; 0 for any number.
+    :ivar piece_bytes: how much of a state is sent at once.
+    :ivar impaired_max: how many nodes may at a time be without what they have lost.
     :ivar faults_s: the mean time between two faults of each kind.
     :ivar requests_s: the mean time between two requests of clients.
     :ivar appenders: how many clients there are that send requests again.
@@ -53,6 +61,10 @@ class Climate:
     storm_s: float
     calm_s: float
     appenders: int = 0
+    refusals: float = 0.0
+    journal_slots_max: int = 0
+    piece_bytes: int = 1000
+    impaired_max: int = 0
 
 
 def draw_storm(random: Random) -> Climate:
@@ -65,7 +77,7 @@ def draw_storm(random: Random) -> Climate:
         loss=random.choice((0.0, 0.0, 0.01, 0.1)),
         duplication=0.0 if ordered else random.choice((0.0, 0.05, 0.2)),
     )
-    return Climate(
+    storm = Climate(
         nodes=random.choice((1, 3, 3, 3, 5)),
         weather=weather,
         sync_s=random.choice(((0.0001, 0.001), (0.001, 0.02), (0.005, 0.15))),
@@ -78,6 +90,7 @@ def draw_storm(random: Random) -> Climate:
         storm_s=random.uniform(3.0, 10.0),
         calm_s=4.0,
     )
+    return _with_bad_disks(random, storm) if random.random() < 0.5 else storm
 
 
 def draw_retries(random: Random) -> Climate:
@@ -118,6 +131,53 @@ def draw_anarchy(random: Random) -> Climate:
         requests_s=random.uniform(0.05, 1.0) * slow_s,
         storm_s=50 * slow_s,
         calm_s=0.0,
+    )
+
+
+def draw_losses(random: Random) -> Climate:
+    """Draw a storm in which disks are lost, never so many at once that nobody could be sure."""
+    storm = replace(draw_storm(random), nodes=random.choice((3, 3, 5)))
+    lossy = _with_bad_disks(random, storm)
+    faults_s = {**lossy.faults_s, "lose disk": random.uniform(0.5, 3.0)}
+    return replace(lossy, faults_s=faults_s, appenders=random.choice((0, 2)))
+
+
+def draw_ruin(random: Random) -> Climate:
+    """Draw a storm that destroys more than can be mended. What is left must not go wrong."""
+    losses = draw_losses(random)
+    return replace(losses, impaired_max=random.randint(1, losses.nodes), calm_s=0.0)
+
+
+def draw_amnesia(random: Random) -> Climate:
+    """Draw an anarchy in which disks are lost, so that old ones are heard when new ones speak."""
+    anarchy = draw_anarchy(random)
+    slow_s = anarchy.weather.delay_s[1]
+    forgetful: dict[Fault, float] = {
+        "lose disk": random.uniform(3.0, 15.0) * slow_s,
+        "persist": random.uniform(3.0, 15.0) * slow_s,
+    }
+    return replace(
+        anarchy,
+        faults_s=anarchy.faults_s | forgetful,
+        journal_slots_max=random.choice((0, 0, 3)),
+        impaired_max=random.choice(((anarchy.nodes - 1) // 2, anarchy.nodes)),
+    )
+
+
+def _with_bad_disks(random: Random, climate: Climate) -> Climate:
+    """Let disks be lost, refuse writes, or hold but little, or some of that."""
+    faults_s = dict(climate.faults_s)
+    if climate.nodes > 1:
+        faults_s |= {kind: random.uniform(0.7, 6.0) for kind in LOSSES if random.random() < 0.5}
+    if random.random() < 0.7:
+        faults_s["persist"] = random.uniform(0.05, 1.0)
+    return replace(
+        climate,
+        faults_s=faults_s,
+        refusals=random.choice((0.0, 0.0, 0.0002, 0.002)),
+        journal_slots_max=random.choice((0, 3, 10, 40)),
+        piece_bytes=random.choice((1, 200, 1000)),
+        impaired_max=(climate.nodes - 1) // 2,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from random import Random
@@ -10,6 +10,7 @@ from typing import Protocol, get_args
 
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.effects import Dialed, Event, Lost, Received
+from kvpaxos.paxos.formation import Stands
 from kvpaxos.paxos.messages import Envelope, Message, Request
 from test.simulator.agenda import Agenda
 
@@ -62,9 +63,24 @@ class Network:
     """
 
     def __init__(
-        self, agenda: Agenda, random: Random, nodes: Iterable[NodeId], weather: Weather, post: Post
+        self,
+        agenda: Agenda,
+        random: Random,
+        nodes: Iterable[NodeId],
+        weather: Weather,
+        post: Post,
+        *,
+        meet: Callable[[NodeId, NodeId], None],
+        hear: Callable[[NodeId, NodeId, Stands], None],
     ) -> None:
+        """Make one in which nobody is up.
+
+        :param meet: is called when a node has dialed another: they greet.
+        :param hear: gives a node, named first, news of another one.
+        """
         self.weather = weather
+        self._meet = meet
+        self._hear = hear
         self.sent: dict[type[Message], int] = {}
         self._agenda = agenda
         self._random = random
@@ -113,6 +129,13 @@ class Network:
             if self._random.random() >= self.weather.loss:
                 self._carry(connection, (sender, to), event)
 
+    def tell(self, sender: NodeId, to: NodeId, news: Stands) -> None:
+        """Send news of ``sender``, on any connection with ``to`` that is up."""
+        for connection in (self._connections[sender, to], self._connections[to, sender]):
+            if connection.number and (sender, to) not in self._cut:
+                self._bring(connection, (sender, to), partial(self._hear, to, sender, news))
+                return
+
     def cut(self, sender: NodeId, to: NodeId) -> None:
         """Swallow everything that goes from ``sender`` to ``to``, on whichever connection."""
         self._cut.add((sender, to))
@@ -148,6 +171,11 @@ class Network:
         return [peer for peer in self._nodes if peer != node]
 
     def _carry(self, connection: Connection, direction: Direction, event: Received) -> None:
+        self._bring(connection, direction, partial(self._post, direction[1], event))
+
+    def _bring(
+        self, connection: Connection, direction: Direction, deliver: Callable[[], None]
+    ) -> None:
         arrival = self._agenda.now + self._random.uniform(*self.weather.delay_s)
         number = connection.number
         if self.weather.keeps_order:
@@ -157,7 +185,7 @@ class Network:
         def arrive() -> None:
             # What is on its way when a connection breaks is lost, where there is order.
             if connection.number == number or not self.weather.keeps_order:
-                self._post(direction[1], event)
+                deliver()
 
         self._agenda.after(arrival - self._agenda.now, arrive)
 
@@ -174,6 +202,7 @@ class Network:
             self._number += 1
             connection.number = self._number
             connection.busy_until.clear()
+            self._meet(dialer, listener)
             self._post(dialer, Dialed(listener))
         else:
             self._redial(dialer, listener)

@@ -13,9 +13,14 @@ from test.simulator.appenders import KEYS as APPENDED
 from test.simulator.appenders import check_exactly_once
 from test.simulator.climate import Climate
 from test.simulator.network import Weather
+from test.simulator.process import Process
 from test.simulator.world import World
 
 KEYS = ("k", "l", "m")
+
+PATIENCE_S = 15.0
+"""So long may it take after a storm until all have what they had lost: whoever was being given a
+state by a node that is gone asks it ten times."""
 
 
 def simulate(seed: int, draw: Callable[[Random], Climate]) -> World:
@@ -29,6 +34,8 @@ def simulate(seed: int, draw: Callable[[Random], Climate]) -> World:
         limits=climate.limits,
         timing=climate.timing,
         tick_s=climate.tick_s,
+        journal_slots_max=climate.journal_slots_max,
+        piece_bytes=climate.piece_bytes,
     )
     world.start()
     storm = Storm(world, climate)
@@ -36,10 +43,17 @@ def simulate(seed: int, draw: Callable[[Random], Climate]) -> World:
     storm.end()
     if climate.calm_s:
         world.run(climate.calm_s)
+        check_that_all_vote(world)
         check_that_all_is_well(world)
         check_exactly_once(world.appenders, values_of(world))
     world.clients.check()
     return world
+
+
+def check_that_all_vote(world: World) -> None:
+    """Wait until whoever has lost something has got back all that can be had of others."""
+    whole = world.run_until(lambda: all(map(_takes_part, world.nodes.values())), PATIENCE_S)
+    assert whole, world.transcript()
 
 
 def check_that_all_is_well(world: World) -> None:
@@ -67,6 +81,11 @@ def values_of(world: World) -> dict[str, str]:
     return values[0]
 
 
+def _takes_part(node: Process) -> bool:
+    replica = node.replica
+    return replica is not None and replica.probation is None and not replica.learner.has_hole
+
+
 class Storm:
     """Runs clients and faults in a world until `end`."""
 
@@ -77,6 +96,7 @@ class Storm:
         self._over = False
         for node in world.nodes.values():
             node.mortal = self._strikes
+            node.refuses = self._refuses
             node.died = partial(self._restart, node.name)
         for kind, mean_s in climate.faults_s.items():
             self._every(mean_s, getattr(self, "_" + kind.replace(" ", "_")))
@@ -109,6 +129,10 @@ class Storm:
     def _strikes(self) -> bool:
         return not self._over and self._random.random() < self._climate.step_deaths
 
+    def _refuses(self) -> bool:
+        refusals = self._climate.refusals
+        return not self._over and refusals > 0.0 and self._random.random() < refusals
+
     def _any(self) -> NodeId:
         """Draw a node, often the one that leads."""
         leader = self._world.leader
@@ -120,7 +144,7 @@ class Storm:
         node = self._random.choice(self._world.names)
         key = self._random.choice(KEYS)
         patience_s = self._random.choice((0.05, 0.5, 3.0))
-        if not self._world.nodes[node].up:
+        if self._world.nodes[node].replica is None:
             return
         if self._random.random() < 0.6:
             self._world.write(node, key, patience_s)
@@ -137,6 +161,19 @@ class Storm:
         for name in self._world.names if everybody else [self._any()]:
             if self._world.nodes[name].up:
                 self._world.nodes[name].crash(silently=self._random.random() < 0.5)
+
+    def _lose_disk(self) -> None:
+        self._impair(Process.lose_disk)
+
+    def _lose_state(self) -> None:
+        self._impair(Process.lose_state)
+
+    def _impair(self, lose: Callable[[Process], None]) -> None:
+        """Let a node lose something, if not too many have: then it would be lost for good."""
+        node = self._world.nodes[self._any()]
+        impaired = [one for one in self._world.nodes.values() if one is node or not one.whole]
+        if len(impaired) <= self._climate.impaired_max:
+            lose(node)
 
     def _partition(self) -> None:
         """Cut the nodes in two; half of the time they are told, by connections that break."""

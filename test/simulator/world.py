@@ -9,6 +9,7 @@ from random import Random
 
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId
 from kvpaxos.paxos.effects import Effects, Event
+from kvpaxos.paxos.formation import Stands
 from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.quorum import Quorum
 from test.simulator.agenda import Agenda
@@ -17,7 +18,7 @@ from test.simulator.checker import Checker
 from test.simulator.clients import Clients, Request
 from test.simulator.disk import Disk
 from test.simulator.network import Network, Weather
-from test.simulator.process import Process
+from test.simulator.process import Process, Storage
 from test.simulator.show import show
 
 TRACE_STEPS = 150
@@ -40,19 +41,34 @@ class World:
         limits: Limits | None = None,
         timing: Timing | None = None,
         tick_s: float = 0.02,
+        journal_slots_max: int = 0,
+        piece_bytes: int = 200,
     ) -> None:
+        """Make a world in which nobody is up.
+
+        :param journal_slots_max: how many slots a journal holds for those that lag; 0 if it may
+            hold any number.
+        :param piece_bytes: how much of a state is sent at once.
+        """
         self.agenda = Agenda()
         self.random = Random(seed)
         self.names = [NodeId(name) for name in "abcdefg"[:nodes]]
         self.quorum = Quorum(frozenset(self.names))
         self.checker = Checker(self.quorum)
         self.network = Network(
-            self.agenda, self.random, self.names, weather or Weather(), self._post
+            self.agenda,
+            self.random,
+            self.names,
+            weather or Weather(),
+            self._post,
+            meet=self._meet,
+            hear=self._hear,
         )
         self.clients = Clients(self.agenda, self.checker, self._post)
         self.appenders: list[Appender] = []
         self.leaders: list[Ballot] = []
         self._trace: deque[tuple[float, NodeId, Event, Effects]] = deque(maxlen=TRACE_STEPS)
+        self._storage = Storage(journal_slots_max, piece_bytes, Random(f"{seed} of states"))
         self.nodes = {
             name: self._process(name, sync_s, limits or Limits(), timing or Timing(), tick_s)
             for name in self.names
@@ -154,6 +170,7 @@ class World:
             limits=limits,
             timing=timing,
             tick_s=tick_s,
+            storage=self._storage,
             trace=self._note,
         )
         process.network = self.network
@@ -162,6 +179,15 @@ class World:
 
     def _post(self, to: NodeId, event: Event) -> None:
         self.nodes[to].post(event)
+
+    def _meet(self, dialer: NodeId, listener: NodeId) -> None:
+        one, other = self.nodes[dialer], self.nodes[listener]
+        shown, seen = one.introduction(), other.introduction()
+        one.heard(listener, *seen)
+        other.heard(dialer, *shown)
+
+    def _hear(self, to: NodeId, peer: NodeId, news: Stands) -> None:
+        self.nodes[to].heard(peer, news.standing, news.incarnations)
 
     def _note(self, node: NodeId, event: Event, effects: Effects) -> None:
         self._trace.append((self.now, node, event, effects))
