@@ -23,7 +23,7 @@ JOURNAL_NAME: Final = "journal"
 PAGE_SLOTS: Final = 100
 """How many slots are asked of a node at a time; it may send fewer."""
 
-PAGE_BYTES_MAX: Final = 64 * 1024 * 1024
+PAGE_BYTES_MAX: Final = 200 * 1024 * 1024
 """No node sends more at a time, even if each byte is spelled in six."""
 
 PAGE_TIMEOUT_S: Final = 10.0

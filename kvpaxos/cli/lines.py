@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from kvpaxos.cli.pairs import BadLine
 
-LINE_BYTES_MAX: Final = 32 * 1024 * 1024
+LINE_BYTES_MAX: Final = 100 * 1024 * 1024
 """No pair makes a longer line, even if each of its bytes is spelled in six."""
 
 _READ_BYTES: Final = 256 * 1024

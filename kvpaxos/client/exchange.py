@@ -32,9 +32,9 @@ T = TypeVar("T")
 CONNECT_S_MAX: Final = 2.0
 """A node that has not taken the connection by then is taken for unreachable."""
 
-ANSWER_BYTES_MAX: Final = 16 * 1024 * 1024
+ANSWER_BYTES_MAX: Final = 100 * 1024 * 1024
 """The longest answer that is read, unless the client was told another number. It holds the longest
-value that nodes take by default, in the longest spelling that JSON has."""
+value that nodes can be set up to take, in the longest spelling that JSON has."""
 
 
 class Treq(Protocol):

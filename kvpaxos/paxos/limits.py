@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 MIB = 1024 * 1024
 
 PROMPT_BYTES_MAX: Final = 4 * MIB
 """What is no longer than this is not waited for any longer than what is short."""
+
+HANDLED_BYTES_PER_S: Final = 32 * MIB
+"""No node needs longer than this for a command, be it on a busy machine."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,16 @@ class Timing:
     stuck_s: float = 1.0
     hole_s: float = 0.05
     bytes_per_s: float = 8 * MIB
+
+    @classmethod
+    def of(cls, limits: Limits) -> Timing:
+        """Return the times for nodes that handle commands of the length that ``limits`` allow.
+
+        A node that copies, checks and writes a long one hears and says nothing meanwhile.
+        """
+        usual = cls()
+        more = max(0, limits.command_bytes_max - PROMPT_BYTES_MAX)
+        return replace(usual, patience_s=usual.patience_s + more / HANDLED_BYTES_PER_S)
 
     def transfer_s(self, size: int) -> float:
         """Return how much longer ``size`` bytes may take on their way than a short message."""

@@ -91,7 +91,7 @@ class Replica:
         timing: Timing | None = None,
     ) -> None:
         limits = limits or Limits()
-        timing = timing or Timing()
+        timing = timing or Timing.of(limits)
         self.node = node
         self.peers = peers = Peers(node, quorum, timing)
         self.learner = learner = Learner(

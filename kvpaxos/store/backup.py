@@ -28,8 +28,8 @@ from kvpaxos.store.view import Record
 FORMAT: Final = 1
 """The format of backups that is written here, and the only one that is read."""
 
-FRAME_BYTES_MAX: Final = 16 * 1024 * 1024
-"""The longest payload, packed or not. The longest record that there can be has a third of it."""
+FRAME_BYTES_MAX: Final = 48 * 1024 * 1024
+"""The longest payload, packed or not. The longest record that there can be has about a third."""
 
 _NAME: Final = b"kvpaxos backup\n"
 _OPENING: Final = _NAME + bytes([FORMAT])

@@ -75,7 +75,7 @@ class Joiner:
     @property
     def bytes_held(self) -> int:
         """How many bytes wait for the rest of their message: fewer than the longest has."""
-        return len(self._message)
+        return len(self._message) - self._missing
 
     def take(self, payload: bytes) -> bytes | bytearray | None:
         """Return the message that ``payload`` is, or completes; None if more of it must come.
@@ -91,9 +91,14 @@ class Joiner:
         left = len(payload) - _HEADER.size + to_come
         if not self._missing:
             self._check_length(left)
+            # The system gives memory when it is written to, not before. To let it grow instead
+            # would move it again and again.
+            self._message = bytearray(left)
         elif left != self._missing:
             raise WireError(f"a chunk with {left} bytes left, not {self._missing}")
-        self._message += memoryview(payload)[_HEADER.size :]
+        end = len(self._message) - to_come
+        with memoryview(self._message) as message_view:
+            message_view[end - (left - to_come) : end] = memoryview(payload)[_HEADER.size :]
         self._missing = to_come
         if to_come:
             return None

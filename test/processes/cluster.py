@@ -119,7 +119,7 @@ class Cluster:
     :param replies: the dialect of the nodes.
     :param ports: two for each node, if the cluster shall not look for free ones itself. Several
         clusters that are to run together need that: what nobody has taken yet seems free to all.
-    :param storage: the section of that name in the settings.
+    :param storage: the section of that name in the settings; ``limits`` likewise.
     :ivar twistd: the command that starts a node; its options follow.
     """
 
@@ -132,11 +132,13 @@ class Cluster:
         ports: Sequence[int] = (),
         *,
         storage: Mapping[str, int] = MappingProxyType({}),
+        limits: Mapping[str, int] = MappingProxyType({}),
     ) -> None:
         self.directory = directory
         self.transport = transport
         self.replies = replies
         self.storage = dict(storage)
+        self.limits = dict(limits)
         self.twistd: tuple[str, ...] = (TWISTD,)
         ports = ports or free_ports(2 * nodes)
         self.nodes = [
@@ -160,6 +162,7 @@ class Cluster:
                 for node in self.nodes
             },
             "storage": self.storage,
+            "limits": self.limits,
             "options": {"replies": self.replies},
         }
 
@@ -238,9 +241,10 @@ def cluster(
     nodes: int = 3,
     transport: str = "tcp",
     storage: Mapping[str, int] = MappingProxyType({}),
+    limits: Mapping[str, int] = MappingProxyType({}),
 ) -> Iterator[Cluster]:
     """Provide a cluster that has not been started, and leave no process behind."""
-    made = Cluster(directory, nodes, transport, storage=storage)
+    made = Cluster(directory, nodes, transport, storage=storage, limits=limits)
     try:
         yield made
     finally:

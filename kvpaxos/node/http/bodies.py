@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import re
+from binascii import a2b_qp
+from collections.abc import Generator
 from email.message import Message
-from typing import Final, NoReturn, TypeAlias
+from typing import Final, NoReturn, TypeAlias, TypeVar, cast
 
 from kvpaxos.errors import BadRequest
 
@@ -15,7 +17,14 @@ MULTIPART_TYPE: Final = b"multipart/form-data"
 _MIME_HEADER_BYTES_MAX: Final = 1024
 """Longer ones are refused: the library that reads them takes quadratic time."""
 
-_ESCAPES: Final = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
+_NO_ESCAPE: Final = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+"""A ``%`` that stands for itself."""
+
+
+STEP_BYTES: Final = 2 * 1024 * 1024
+"""So much of a form is read at a time: the reactor has other things to do."""
+
+T = TypeVar("T")
 
 
 class Number(str):
@@ -34,8 +43,21 @@ Given: TypeAlias = bytes | Number | Nonsense
 Pairs: TypeAlias = list[tuple[str, Given]]
 
 
-def read_body(content_type: bytes, body: bytes, *, parameters_max: int) -> Pairs:
-    """Return the parameters in a request body, in order.
+def at_once(steps: Generator[None, None, T]) -> T:
+    """Take all ``steps``, and return what comes of them."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as ended:
+        return cast("T", ended.value)
+
+
+def read_body(
+    content_type: bytes, body: bytes, *, parameters_max: int
+) -> Generator[None, None, Pairs]:
+    """Return the parameters in a request body, in order, after some steps.
+
+    No step takes longer than a quick look at all of the body, and a thorough one at `STEP_BYTES`.
 
     Many clients send a form and name no type, or a wrong one. So a body is read as a form
     unless both its type and its first bytes say that it is something else.
@@ -52,11 +74,11 @@ def read_body(content_type: bytes, body: bytes, *, parameters_max: int) -> Pairs
             return read_multipart(body, boundary, parameters_max=parameters_max)
     if body.startswith(b"{"):
         raise BadRequest("the body looks like JSON but its Content-Type is not application/json")
-    return read_form(body, parameters_max=parameters_max)
+    return (yield from read_form(body, parameters_max=parameters_max))
 
 
-def read_form(form: bytes, *, parameters_max: int) -> Pairs:
-    """Return the parameters of a query string or of an urlencoded form.
+def read_form(form: bytes, *, parameters_max: int) -> Generator[None, None, Pairs]:
+    """Return the parameters of a query string or of an urlencoded form, after some steps.
 
     As in the URL standard: ``&`` separates (``;`` does not), ``+`` is a blank, a name without
     ``=`` has the empty value, and a ``%`` without two hexadecimal digits stands for itself.
@@ -69,10 +91,13 @@ def read_form(form: bytes, *, parameters_max: int) -> Pairs:
     pieces = form.split(b"&", parameters_max)
     if len(pieces) > parameters_max:
         raise _too_many(parameters_max)
-    return [
-        (_unescape(name).decode(errors="replace"), _unescape(value))
-        for name, _, value in (piece.partition(b"=") for piece in pieces if piece)
-    ]
+    pairs: Pairs = []
+    for piece in filter(None, pieces):
+        raw_name, _, raw_value = piece.partition(b"=")
+        name = yield from _unescape(raw_name)
+        value = yield from _unescape(raw_value)
+        pairs.append((name.decode(errors="replace"), value))
+    return pairs
 
 
 def read_json(body: bytes, *, parameters_max: int) -> Pairs:
@@ -166,13 +191,34 @@ def _parameter(header: str, value: bytes, name: str) -> str:
     return found if isinstance(found, str) else found[2]
 
 
-def _unescape(raw: bytes) -> bytes:
-    # By runs of escapes: one by one, a long value would hold the reactor up for seconds.
-    return _ESCAPES.sub(_unescape_run, raw.replace(b"+", b" "))
+def _unescape(raw: bytes) -> Generator[None, None, bytes]:
+    """Return ``raw`` without its escapes, after a step for each `STEP_BYTES` of it."""
+    if len(raw) <= STEP_BYTES:
+        return _unescaped(raw)
+    parts: list[bytes] = []
+    start = 0
+    while start < len(raw):
+        end = start + STEP_BYTES
+        # No cut goes through an escape.
+        last = raw.rfind(b"%", max(start, end - 2), end)
+        end = end if last <= start else last
+        parts.append(_unescaped(raw[start:end]))
+        start = end
+        yield
+    return b"".join(parts)
 
 
-def _unescape_run(run: re.Match[bytes]) -> bytes:
-    return bytes.fromhex(run[0].replace(b"%", b"").decode())
+def _unescaped(raw: bytes) -> bytes:
+    """Return ``raw`` without its escapes.
+
+    Python's own functions take them one by one, and would hold the reactor up for seconds where a
+    value is long. So they are put as quoted-printable has them, which is read by one call.
+    """
+    text = raw.replace(b"+", b" ")
+    if b"%" not in text:
+        return text
+    text = _NO_ESCAPE.sub(b"%25", text).replace(b"=", b"%3D")
+    return a2b_qp(text.replace(b"%", b"="))
 
 
 def _too_many(parameters_max: int) -> BadRequest:

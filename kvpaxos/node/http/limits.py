@@ -67,5 +67,6 @@ class HttpLimits:
         return cls(
             value_bytes_max=cluster.value_bytes_max,
             body_bytes_max=body_bytes_max,
-            bodies_bytes_max=max(cls().bodies_bytes_max, 2 * body_bytes_max),
+            # The longest one fits, alone; of shorter spellings there may be several.
+            bodies_bytes_max=max(cls().bodies_bytes_max, body_bytes_max),
         )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
+from collections.abc import Generator
 from typing import Final
 
 from kvpaxos.errors import BadRequest, TooLarge
-from kvpaxos.node.http.bodies import Given, Nonsense, Number, Pairs, read_body, read_form
+from kvpaxos.node.http.bodies import Given, Nonsense, Number, Pairs, at_once, read_body, read_form
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.store.limits import IDENTIFIER_BYTES_MAX, OPID_MAX
 from kvpaxos.store.requests import Identity, Named, Numbered
@@ -36,10 +37,16 @@ class Parameters:
         self, limits: HttpLimits, *, query: bytes, content_type: bytes = b"", body: bytes = b""
     ) -> None:
         self._limits = limits
-        most = limits.parameters_max
-        self._given = _unique(read_form(query, parameters_max=most), "the query string")
+        pairs = at_once(read_form(query, parameters_max=limits.parameters_max))
+        self._given = _unique(pairs, "the query string")
         if body:
-            self._given |= _unique(read_body(content_type, body, parameters_max=most), "the body")
+            at_once(self.read_body(content_type, body))
+
+    def read_body(self, content_type: bytes, body: bytes) -> Generator[None]:
+        """Take the parameters of ``body`` too, step by step: it may be long."""
+        most = self._limits.parameters_max
+        pairs = yield from read_body(content_type, body, parameters_max=most)
+        self._given |= _unique(pairs, "the body")
 
     def key(self) -> bytes:
         """Return the key, which is never empty."""

@@ -12,6 +12,7 @@ from typing import Final, Literal, TypeVar, assert_never, cast
 from klein import Klein
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from twisted.web.iweb import IRequest
 from werkzeug.exceptions import MethodNotAllowed
@@ -81,44 +82,44 @@ class Routes:
     @router.route("/kv/put", methods=_WRITE)
     async def insert(self, request: Request) -> bytes:
         """Store a value under a key that is not there yet."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         return await self._log(request, "insert", Insert(asked.key(), asked.value()), asked)
 
     @router.route("/kv/update", methods=_WRITE)
     async def update(self, request: Request) -> bytes:
         """Replace the value of a key, and return the old one."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         return await self._log(request, "update", Update(asked.key(), asked.value()), asked)
 
     @router.route("/kv/delete", methods=["POST", "DELETE"])
     async def delete(self, request: Request) -> bytes:
         """Remove a key, and return its value."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         return await self._log(request, "delete", Delete(asked.key()), asked)
 
     @router.route("/kv/set", methods=_WRITE)
     async def set(self, request: Request) -> bytes:
         """Store a value under a key, whether it is there or not."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         return await self._log(request, "set", Set(asked.key(), asked.value()), asked)
 
     @router.route("/kv/cas", methods=_WRITE)
     async def cas(self, request: Request) -> bytes:
         """Store a value if the key holds what is expected."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         operation = CompareAndSet(asked.key(), asked.expect(), asked.value())
         return await self._log(request, "cas", operation, asked)
 
     @router.route("/kv/append", methods=["POST"])
     async def append(self, request: Request) -> bytes:
         """Add to a value, or create it, and return what it is now."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         return await self._log(request, "append", Append(asked.key(), asked.value()), asked)
 
     @router.route("/kv/get", methods=["GET"])
     async def get(self, request: Request) -> bytes:
         """Return the value of a key."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         key, stale = asked.key(), asked.stale()
         if asked.identity() is not None:
             return await self._log(request, "get", Get(key), asked)
@@ -131,7 +132,7 @@ class Routes:
     @router.route("/kvman/countkey", methods=["GET"])
     async def countkey(self, request: Request) -> bytes:
         """Return how many keys there are."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         if asked.identity() is not None:
             return await self._log(request, "count", Count(), asked)
         receipt = await self._store.read(stale=False, timeout_s=asked.timeout_s())
@@ -140,7 +141,7 @@ class Routes:
     @router.route("/kvman/dump", methods=["GET"])
     async def dump(self, request: Request) -> bytes:
         """Stream all pairs, or a page of them, in the order of keys."""
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         if asked.identity() is not None:
             raise BadRequest("a dump is never answered again: leave opid and requestid out")
         after = asked.after()
@@ -157,7 +158,7 @@ class Routes:
     async def backup(self, request: Request) -> bytes:
         """Stream the whole state, as a backup."""
         self._admit(request)
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         stale = asked.stale()
         receipt = await self._store.read(stale=stale, timeout_s=asked.timeout_s())
         self._check_streams()
@@ -210,10 +211,10 @@ class Routes:
         return request.reply(told({"links": self._store.links()}))
 
     @router.route("/kvman/links", methods=["POST"])
-    def switch_links(self, request: Request) -> bytes:
+    async def switch_links(self, request: Request) -> bytes:
         """Cut, delay, make lossy or heal links, and describe all of them."""
         self._admit(request)
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         change = LinkChange(
             from_node=asked.text("from"),
             to_node=asked.text("to"),
@@ -229,7 +230,7 @@ class Routes:
     async def journal(self, request: Request) -> bytes:
         """Return decided slots, and where to go on."""
         self._admit(request)
-        asked = self._parameters(request)
+        asked = await self._parameters(request)
         from_slot = asked.whole("from", least=FIRST_SLOT) or FIRST_SLOT
         limit = asked.whole("limit", least=1, most=self.limits.journal_slots_max)
         page = await self._store.journal(from_slot, limit or self.limits.journal_slots_default)
@@ -261,18 +262,18 @@ class Routes:
         assert isinstance(request, Request)
         return request.fail(failure)
 
-    def _parameters(self, request: Request) -> Parameters:
+    async def _parameters(self, request: Request) -> Parameters:
         body = request.take_body()
+        asked = Parameters(self.limits, query=request.query())
         if not body:
-            return Parameters(self.limits, query=request.query())
+            return asked
         if request.getHeader(b"content-encoding") not in {None, b"identity"}:
             raise BadRequest("the body is compressed, which no parameter here may be")
-        return Parameters(
-            self.limits,
-            query=request.query(),
-            content_type=request.getHeader(b"content-type") or b"",
-            body=body,
-        )
+        content_type = request.getHeader(b"content-type") or b""
+        for _ in asked.read_body(content_type, body):
+            # A long one is read in several turns: no heartbeat must wait for all of it.
+            await deferLater(self._clock, 0)
+        return asked
 
     async def _log(
         self, request: Request, verb: Verb, operation: Operation, asked: Parameters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import tracemalloc
 from base64 import b64encode
 from typing import Any, NamedTuple
@@ -13,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from kvpaxos.errors import BadRequest, TooLarge
-from kvpaxos.node.http.bodies import read_form
+from kvpaxos.node.http import bodies
+from kvpaxos.node.http.bodies import at_once, read_form
 from kvpaxos.node.http.dialects import DIALECTS
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.http.parameters import Parameters
@@ -388,7 +390,7 @@ def test_too_many_parameters_cost_no_memory() -> None:
     tracemalloc.start()
     try:
         with pytest.raises(BadRequest, match="more than 32 parameters"):
-            read_form(b"&" * 10**6, parameters_max=32)
+            at_once(read_form(b"&" * 10**6, parameters_max=32))
         assert tracemalloc.get_traced_memory()[1] < 4 * 10**6
     finally:
         tracemalloc.stop()
@@ -512,3 +514,33 @@ def test_limits_are_those_of_the_settings() -> None:
         Parameters(limits, query=b"key=kkk").key()
     with pytest.raises(TooLarge, match="4 bytes, and the limit is 3"):
         Parameters(limits, query=b"value=vvvv").value()
+
+
+ESCAPES = re.compile(rb"(?:%[0-9A-Fa-f]{2})+")
+TOKENS = b"%|=|\n|\r|\r\n| |\t|+|A|0d|0a|zz|%41|%3d|%0a|_|\x00|\xff|%0D%0A|%2B|%%".split(b"|")
+
+
+def unescaped(raw: bytes) -> bytes:
+    """Return ``raw`` without its escapes, the slow way."""
+    return ESCAPES.sub(
+        lambda run: bytes.fromhex(run[0].replace(b"%", b"").decode()), raw.replace(b"+", b" ")
+    )
+
+
+@given(st.lists(st.sampled_from(TOKENS), max_size=20).map(b"".join), st.integers(3, 9))
+def test_every_escape_stands_for_its_byte_and_no_other_stretch_is_touched(
+    raw: bytes, step: int
+) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(bodies, "STEP_BYTES", step)
+        ((_, value),) = at_once(read_form(b"v=" + raw, parameters_max=1))
+    assert value == unescaped(raw)
+
+
+@pytest.mark.parametrize("escape", [b"%41", b"a%20", b"%", b"%%4"])
+def test_a_long_form_is_read_in_short_steps(escape: bytes) -> None:
+    raw = escape * (10 * bodies.STEP_BYTES // len(escape))
+    steps = read_form(b"value=" + raw, parameters_max=1)
+    assert sum(1 for _ in steps) >= 10
+    ((_, value),) = at_once(read_form(b"value=" + raw, parameters_max=1))
+    assert value == unescaped(escape) * (len(raw) // len(escape))
