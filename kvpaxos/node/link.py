@@ -21,6 +21,8 @@ class Link:
     :ivar standing: what the peer last said of its standing, and ``incarnations`` of disks.
     :ivar told: what it was last told of this node's journal, apart from greetings.
     :ivar usable: whether messages to and from the peer are passed on.
+    :ivar heard: whether a message came from the peer since the last greeting. It sends none before
+        it knows that this node is formed.
     :ivar up: whether the node was told that messages can be sent.
     :ivar sent: how many messages were handed to a connection; ``received``, taken from one.
     :ivar dropped: how many were not, by cause.
@@ -34,6 +36,7 @@ class Link:
     incarnations: Incarnations = ()
     told: Holds | None = None
     usable: bool = False
+    heard: bool = False
     up: bool = False
     sent: int = 0
     received: int = 0
@@ -53,6 +56,7 @@ class Link:
             self.dialed = connection
         # What was told by another connection may have been lost with it.
         self.told = None
+        self.heard = False
         for other in (obsolete, *self.connections()):
             if other is None or other is connection:
                 continue

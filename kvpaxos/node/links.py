@@ -46,7 +46,7 @@ STRANGERS_MAX: Final = 64
 """Accepted connections that have not greeted. One more, and the oldest of them is dropped."""
 
 REMIND_S: Final = 1.0
-"""How often a node says where it stands to those that do not seem to have formed."""
+"""How often a node says where it stands to those that have not formed, or may not know."""
 
 
 class Links(MultiService):
@@ -268,6 +268,7 @@ class Links(MultiService):
     def _message(self, link: Link, connection: Connection, group: int, message: Message) -> None:
         if type(message) not in (REPLIES if connection.meant is not None else REQUESTS):
             raise WireError(f"{type(message).__name__} on a connection that was not made for it")
+        link.heard = True
         if not link.usable:
             # Only a formed node sends messages: its news of that must have been lost.
             standing = self._assembly.standing
@@ -324,7 +325,7 @@ class Links(MultiService):
     def _remind(self) -> None:
         self._assembly.remind()
         for link in self._links.values():
-            if self._assembly.standing.formed and not link.usable:
+            if self._assembly.standing.formed and not (link.usable and link.heard):
                 self._tell(link.peer, self._assembly.news())
             self._show_journal(link)
 

@@ -74,6 +74,7 @@ class Member:
 
     :ivar disk: survives the member; give it to the next one of that name.
     :ivar holds: what it shows of its journal.
+    :ivar writing: when this fires, what is to be kept is durable; None is at once.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Member:
         self.disk: list[NodeRecord] = [] if disk is None else disk
         self.holds = holds or Holds(0, "00")
         self.delivered: list[Delivery] = []
+        self.writing: Deferred[None] | None = None
         self.events: list[tuple[Literal["dialed", "lost", "formed", "fatal"], str]] = []
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
         self.links = Links(
@@ -130,9 +132,9 @@ class Member:
         return next((record for record in self.disk[::-1] if isinstance(record, kind)), None)
 
     def persist(self, records: Sequence[NodeRecord]) -> Deferred[None]:
-        """Keep ``records``, at once."""
+        """Keep ``records``; at once, unless `writing` is there."""
         self.disk += records
-        return succeed(None)
+        return succeed(None) if self.writing is None else self.writing
 
     def said(self, verb: str) -> list[str]:
         """Return what the events called ``verb`` were about."""

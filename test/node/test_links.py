@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from kvpaxos.errors import StartError
@@ -173,6 +174,38 @@ async def test_a_member_that_had_agreed_catches_up_with_the_formed_cluster(
 
 
 @pytest_twisted.ensureDeferred
+async def test_a_member_whose_news_of_being_formed_was_lost_says_it_again(three: Cluster) -> None:
+    """Though it takes the other one for a formed member itself, as that one is."""
+    clock = Clock()
+    three.form()
+    del three.disks[C][1]
+    _, b = three.start(A, B)
+    (c,) = three.start(C, clock=clock)
+    c.writing = Deferred()
+    await soon(lambda: b.status(C)["dialed"] and b.status(C)["accepted"])
+    c.links.switches.set(C, B, state="cut")
+    c.writing.callback(None)
+    await c.until(lambda: c.reaches({A, B}))
+    c.links.switches.heal()
+    assert not b.reaches({C})
+    clock.advance(REMIND_S)
+    await b.until(lambda: b.reaches({C}))
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_member_that_is_heard_is_not_told_again_that_this_one_is_formed(
+    three: Cluster,
+) -> None:
+    """To send messages it must know."""
+    a, b, _ = await three.start_and_meet()
+    b.links.send(0, A, request(1))
+    await a.until(lambda: a.messages(B) == [request(1)])
+    a.links.switches.set(A, B, state="cut")
+    a.links._remind()
+    assert a.status(B)["dropped"] == {}
+
+
+@pytest_twisted.ensureDeferred
 async def test_another_cluster_is_refused_with_both_ids(three: Cluster) -> None:
     three.form()
     three.disks[B] = [Forming("another", B, three.names, 1), Formed("another")]
@@ -287,6 +320,11 @@ async def test_a_process_that_was_set_back_with_its_disk_is_refused_before_it_sa
 async def test_a_cut_link_still_tells_how_far_journals_have_come(three: Cluster) -> None:
     """And counts no loss for it: what is told belongs to the greetings."""
     a, b, _ = await three.start_and_meet()
+    # Each knows now that the other one is formed, and is not reminded.
+    a.links.send(0, B, request(1))
+    b.links.send(0, A, request(1))
+    await a.until(lambda: a.messages(B) == [request(1)])
+    await b.until(lambda: b.messages(A) == [request(1)])
     a.links.switches.set(None, None, state="cut")
     b.holds = Holds(20, "14")
     await soon(lambda: a.status(B)["records"] == 20)
