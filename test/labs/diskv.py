@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -16,6 +17,7 @@ from random import Random, SystemRandom
 from typing import ParamSpec, TypeVar
 
 from test.processes.cluster import START_S, Cluster, Node, Reply, Unreachable
+from test.processes.disks import Use, use_of
 from test.processes.forked import ForkedCluster
 
 CLERK_S = 60.0
@@ -83,7 +85,7 @@ class Group:
         """Kill nodes, and delete their directories."""
         self.crash(*places)
         for place in places:
-            shutil.rmtree(self.directory(place))
+            shutil.rmtree(self._directory(place))
 
     def begin(self, *, unreliable: bool = False) -> None:
         """Start all for the first time, and wait until they serve."""
@@ -104,14 +106,14 @@ class Group:
         """Return once each has finished a linearizable read, and votes, whatever it had lost."""
         for node in self._at(places):
             node.wait_for_line("ready")
-            wait_for(partial(_serves, node))
+            self.wait_for(partial(_serves, node))
 
     def wait_until_linked(self) -> None:
         """Return once each of those that run has met all others that do."""
         running = self.running
         for node in running:
             others = {peer.name for peer in running} - {node.name}
-            wait_for(partial(_has_met, node, others))
+            self.wait_for(partial(_has_met, node, others))
 
     def wait_until_equal(self) -> None:
         """Return once all that run have executed the same slots, to the same state."""
@@ -123,7 +125,7 @@ class Group:
             assert len(states) == len(applied), f"one slot made several states: {states}"
             return len(applied) == 1
 
-        wait_for(equal)
+        self.wait_for(equal)
 
     def wait_until_forgotten(self) -> None:
         """Return once no node keeps slots that all states have, as far as these are flushed."""
@@ -134,7 +136,19 @@ class Group:
                 status["applied"] - status["kept_from"] < SNAPSHOT_SLOTS for status in statuses
             )
 
-        wait_for(forgotten)
+        self.wait_for(forgotten)
+
+    def wait_for(self, holds: Callable[[], object]) -> None:
+        """Return once something is so. It is asked of other processes, which do not tell."""
+        deadline = time.monotonic() + START_S
+        while not holds():
+            assert time.monotonic() < deadline, self.describe()
+
+    def describe(self) -> str:
+        """Return what nodes say of themselves."""
+        said = [line for node in self.nodes for line in node.lines[-20:]]
+        statuses = [json.dumps(node.ask("GET", "/kvman/status").body) for node in self.running]
+        return "\n".join(["no end:", *statuses, *sorted(said)])
 
     def clerk(self) -> Clerk:
         """Return a clerk that asks the nodes in an order of its own."""
@@ -146,13 +160,17 @@ class Group:
         """Do something while the test goes on."""
         return self._threads.submit(act, *arguments, **options)
 
-    def directory(self, place: int) -> Path:
-        return self._cluster.directory / self.nodes[place].name
+    def use(self) -> Use:
+        """Return what the disks hold."""
+        return use_of(self._directory(place) for place in range(len(self.nodes)))
 
     def close(self) -> None:
         """Have clerks give up."""
         self.over.set()
         self._threads.shutdown()
+
+    def _directory(self, place: int) -> Path:
+        return self._cluster.directory / self.nodes[place].name
 
     def _at(self, places: Sequence[int]) -> list[Node]:
         return [self.nodes[place] for place in places] or self.nodes
@@ -209,7 +227,7 @@ class Clerk:
                 reply = self._try(node, method, path, parameters)
                 if reply is not None and reply.status == 200:
                     return reply
-            assert time.monotonic() < deadline, f"{self.name} gets no answer to {path}"
+            assert time.monotonic() < deadline, self._group.describe()
             # Nobody tells a client when there is somebody who can answer.
             self._group.over.wait(PAUSE_S)
         raise AssertionError(f"the test ended before {self.name} had an answer to {path}")
@@ -270,27 +288,6 @@ def _reached(counts: list[int], wanted: list[int]) -> bool:
     return all(count >= least for count, least in zip(counts, wanted, strict=True))
 
 
-@dataclass(frozen=True)
-class Use:
-    """What the directories of all nodes take, in bytes.
-
-    :ivar journals: all files of journals, the next segment included.
-    :ivar state: all files of engines but for the logs.
-    :ivar logs: what RocksDB tells of itself.
-    :ivar reserves: the room that nodes hold for worse times.
-    """
-
-    journals: int = 0
-    state: int = 0
-    logs: int = 0
-    reserves: int = 0
-
-    @property
-    def all(self) -> int:
-        """What the scenarios bound."""
-        return self.journals + self.state
-
-
 @contextmanager
 def group(directory: Path, count: int, *, unreliable: bool = False) -> Iterator[Group]:
     """Provide nodes that serve, and leave neither process nor thread behind."""
@@ -304,32 +301,6 @@ def group(directory: Path, count: int, *, unreliable: bool = False) -> Iterator[
     finally:
         nodes.close()
         made.close()
-
-
-def use_of(nodes: Group) -> Use:
-    """Return what all files come to."""
-    sizes = dict.fromkeys(("journals", "state", "logs", "reserves"), 0)
-    for place in range(len(nodes.nodes)):
-        for path in nodes.directory(place).rglob("*"):
-            with suppress(FileNotFoundError):  # Nodes that run delete files.
-                if path.is_file():
-                    sizes[_part(path)] += path.stat().st_size
-    return Use(**sizes)
-
-
-def _part(path: Path) -> str:
-    if path.name == "reserve":
-        return "reserves"
-    if path.parent.name == "journal":
-        return "journals"
-    return "logs" if path.name.startswith("LOG") else "state"
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    """Return once something is so. It is asked of other processes, which do not tell."""
-    deadline = time.monotonic() + START_S
-    while not holds():
-        assert time.monotonic() < deadline
 
 
 def _serves(node: Node) -> bool:

@@ -35,8 +35,6 @@ from test.labs.diskv import (
     Clerk,
     Group,
     group,
-    use_of,
-    wait_for,
 )
 
 pytestmark = pytest.mark.timeout(180)
@@ -160,7 +158,7 @@ class DiskUse:
     """
 
     def begin(self, nodes: Group) -> Clerk:
-        self.empty = use_of(nodes).state // len(nodes.nodes)
+        self.empty = nodes.use().state // len(nodes.nodes)
         clerk = nodes.clerk()
         clerk.put("k1", "1")
         clerk.put("k4", "4")
@@ -173,8 +171,8 @@ class DiskUse:
     def check_use(self, nodes: Group, bound: int) -> None:
         """Fail unless disk use comes down to what it may be."""
         # Files are deleted on threads of the nodes, soon after there is no need for them.
-        wait_for(lambda: use_of(nodes).all <= bound)
-        use = use_of(nodes)
+        nodes.wait_for(lambda: nodes.use().all <= bound)
+        use = nodes.use()
         print(f"{use.all} of {bound} bytes; {use}")  # noqa: T201 -- what was measured
         assert use.logs <= len(nodes.nodes) * LOGS_BYTES_MAX
         assert use.reserves == len(nodes.nodes) * RESERVE_BYTES
