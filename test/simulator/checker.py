@@ -22,6 +22,7 @@ from kvpaxos.paxos.messages import (
     Pong,
     Prepare,
     Promise,
+    Report,
     TakeOver,
     Vote,
     Watermark,
@@ -67,6 +68,7 @@ class Checker:
         self._incarnations = dict.fromkeys(quorum.members, FIRST_INCARNATION)
         self._voided: dict[NodeId, dict[NodeId, int]] = {node: {} for node in quorum.members}
         self._told: dict[tuple[NodeId, int], dict[NodeId, tuple[Ballot, Slot]]] = {}
+        self._rejoined: set[tuple[NodeId, int]] = set()
         self._spent: dict[NodeId, int] = {}
         self._lives: set[tuple[NodeId, int]] = set()
         self._digests = [self.machine.digest]
@@ -84,6 +86,7 @@ class Checker:
             told[node] = content.promised, max(content.voted_through, content.decided_through)
         if isinstance(record, Rejoined):
             self._check_rejoined(node, record.incarnation, content)
+            self._rejoined.add((node, record.incarnation))
         if not isinstance(record, Vote):
             return
         cast = Cast(node, self._incarnations[node], self._voided[node])
@@ -94,8 +97,15 @@ class Checker:
             assert chosen == record.batch, f"two batches were chosen in slot {record.slot}"
 
     def loses(self, node: NodeId) -> None:
-        """Take note that ``node`` has lost its disk."""
-        self._voided[node] = {}
+        """Take note that ``node`` has lost its disk.
+
+        What was void for it must be so for whoever takes its place, if anybody has built on that.
+        """
+        self._voided[node] = {
+            peer: incarnation
+            for peer, incarnation in self._voided[node].items()
+            if (peer, incarnation) in self._rejoined
+        }
         if self._has_voted(node, self._incarnations[node]):
             self._spent[node] = self._incarnations[node]
 
@@ -150,6 +160,12 @@ class Checker:
         assert shown <= disk.survived.promised, (
             f"{node} shows {shown}, and would not know it after a crash"
         )
+        if isinstance(message, Promise | Accepted | Report):
+            void = {one: number for one, number in message.incarnations if one != node}
+            known = disk.survived.incarnations
+            assert all(number <= known.get(one, 0) for one, number in void.items()), (
+                f"{node} shows that it counts only {void}, and would forget it"
+            )
         if isinstance(message, Accepted) and message.slot not in self.chosen:
             self._check_vote(node, disk, message.slot, message.ballot)
         if isinstance(message, Promise):
