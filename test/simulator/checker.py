@@ -111,14 +111,14 @@ class Checker:
 
     def begins(self, node: NodeId, incarnation: int, life: int) -> None:
         """Check as what a process of ``node`` begins to take part in Paxos."""
-        assert incarnation > self._spent.get(node, 0), (
-            f"{node} calls itself {incarnation}, and has voted as that on a disk that is lost"
-        )
         self._incarnations[node] = incarnation
         assert (node, life) not in self._lives, f"{node} numbers commands of life {life} again"
 
     def _check_rejoined(self, node: NodeId, incarnation: int, content: GroupState) -> None:
         """Check that ``node`` knows what so many others knew when its old disks became void."""
+        assert incarnation > self._spent.get(node, 0), (
+            f"{node} votes as {incarnation} again, as it has on a disk that is lost"
+        )
         told = self._told.get((node, incarnation), {})
         assert self._quorum.meets(node, told), f"{node} votes again, and only {[*told]} know"
         bound = [
