@@ -5,9 +5,10 @@ BIN := .venv/bin
 SEEDS ?= 5000
 FIRES ?= 50
 GIGABYTES ?= 10
+WRITES ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv fire fuzz big lint types format sim clean
+.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv fire fuzz big soak lint types format sim clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -66,6 +67,9 @@ fuzz: setup ## look for bytes that break the codec, for a minute
 
 big: setup ## fill a node with GIGABYTES (10), and show how much memory that takes
 	$(BIN)/python -m test.big.fill $(GIGABYTES)
+
+soak: setup ## overwrite four keys WRITES times, and show what disks hold and who waits
+	$(BIN)/python -m test.big.soak $(WRITES)
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache
