@@ -14,7 +14,8 @@ They will come with sharding.
 
 These are for pytest, and not for trial as the other labs are: nothing here needs a reactor. Each
 says the seed of its chance; ``KVPAXOS_SEED`` sets it. ``KVPAXOS_DISKV`` says how often
-`Test5Simultaneous` kills: 50 times in the labs and in ``make test_diskv``.
+`Test5Simultaneous` kills, 50 times in the labs and in ``make test_diskv``, and so how often
+`Test5DiskUse` goes on to write: ten times as often then as in the labs.
 """
 
 from __future__ import annotations
@@ -40,6 +41,10 @@ from test.labs.diskv import (
 pytestmark = pytest.mark.timeout(180)
 
 KILLS = int(os.environ.get("KVPAXOS_DISKV", "8"))
+OVERWRITERS = 10
+OVERWRITES = 110 * KILLS // 50
+"""By each of the overwriters: together ten times what the labs write, or less."""
+
 SILENCE_S = 3.0
 """What must not happen must not happen for so long."""
 
@@ -192,7 +197,7 @@ class DiskUse:
 class Test5DiskUse(DiskUse):
     """Four keys are written again and again.
 
-    Stronger: the bound is still kept once ten times as much was written.
+    Stronger: the bound is still kept once ten times as much was written (see above).
     """
 
     def test_puts_take_no_room(self, three: Group) -> None:
@@ -202,7 +207,7 @@ class Test5DiskUse(DiskUse):
         bound = self.bound(three, live=1000 + written.rounds)
         self.check_use_for_long(three, clerk, bound, written)
 
-        clerks = [three.clerk() for _ in range(10)]
+        clerks = [three.clerk() for _ in range(OVERWRITERS)]
         rounds = [three.meanwhile(self.overwrite, each, _value(three, 1000)) for each in clerks]
         for each in rounds:
             each.result()
@@ -210,7 +215,7 @@ class Test5DiskUse(DiskUse):
         self.check_use_for_long(three, clerk, bound, written)
 
     def overwrite(self, clerk: Clerk, value: str) -> None:
-        for _ in range(110):
+        for _ in range(OVERWRITES):
             clerk.put("k2", value)
 
 
