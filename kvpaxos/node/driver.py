@@ -132,6 +132,7 @@ class Driver:
         fetch: Callable[[Fetch], None],
         halt: Callable[[Failure], None],
         low: Callable[[], bool] = lambda: False,
+        executed: Callable[[Slot], None] = lambda _: None,
     ) -> None:
         """Make a driver that does nothing before it is started.
 
@@ -140,6 +141,7 @@ class Driver:
         :param led_by: is told when another leader is heard, or none (``ZERO_BALLOT``).
         :param halt: is told of the error that stopped the driver.
         :param low: says whether the disk is nearly full.
+        :param executed: is told of each slot when ``machine`` has executed it, and nothing after.
         """
         self.replica = replica
         self.applied = applied
@@ -157,6 +159,7 @@ class Driver:
         self._fetch = fetch
         self._halt = halt
         self._low = low
+        self._executed = executed
         self._inbox: list[Event] = []
         self._decided: list[Decision] = []
         self._ready: list[ReadReady] = []
@@ -320,6 +323,7 @@ class Driver:
                     if isinstance(result, Result):
                         done = Executed(result, decision.slot)
                     outcomes.append(Outcome(command.sequence, done))
+            self._executed(decision.slot)
         self._machine.commit(self.applied)
         if outcomes:
             self._inbox.append(Applied(tuple(outcomes)))

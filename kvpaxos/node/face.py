@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from hashlib import blake2b
 from typing import Final, NoReturn, Protocol
 
@@ -101,6 +101,31 @@ class Insides(Protocol):
         ...
 
 
+class Trust(Protocol):
+    """Whether the state is to be trusted."""
+
+    @property
+    def agreed(self) -> Slot:
+        """The last slot at which it was seen to be that of a majority, or 0."""
+        ...
+
+    @property
+    def dispute(self) -> str | None:
+        """Why nothing may be answered from it, in one sentence, or None."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Unquestioned:
+    """Nobody compares the state with another one."""
+
+    agreed: Slot = NO_SLOT
+    dispute: str | None = None
+
+
+_UNQUESTIONED: Final = Unquestioned()
+
+
 class HaltingView:
     """A `View` that stops the node if a page of it is damaged."""
 
@@ -131,6 +156,7 @@ class Face:
         state: State,
         requests: Requests,
         insides: Insides,
+        trust: Trust = _UNQUESTIONED,
         *,
         monotonic: Callable[[], float],
     ) -> None:
@@ -138,6 +164,7 @@ class Face:
         self._requests = requests
         self._insides = insides
         self._monotonic = monotonic
+        self._trust = trust
         self._read_at = float("-inf")
 
     def write(
@@ -161,9 +188,10 @@ class Face:
     def read(self, *, stale: bool, timeout_s: float) -> Deferred[Receipt]:
         """Fire when the state may be read, with what proves that it is fresh enough.
 
-        :raises Unavailable: the node cannot serve; once it has halted, not even stale reads.
+        :raises Unavailable: the node cannot serve; once it has halted, or its state is disputed,
+            not even stale reads.
         """
-        if stale and not self._insides.halted():
+        if stale and not self._insides.halted() and self._trust.dispute is None:
             return succeed(self.receipt())
         self._check()
 
@@ -215,6 +243,7 @@ class Face:
             "keys": machine.count,
             "revision": machine.revision,
             "digest": f"{machine.digest:032x}",
+            "agreed_slot": self._trust.agreed,
             **machine.remembered,
             **self._state.engine.sizes(),
         }
@@ -243,7 +272,7 @@ class Face:
 
     def ready(self) -> str | None:
         """Return None if the node has lately finished a linearizable read, or else why not."""
-        trouble = self._insides.trouble() or self._insides.doubt()
+        trouble = self._insides.trouble() or self._trust.dispute or self._insides.doubt()
         if trouble is not None:
             return trouble
         if self._monotonic() - self._read_at > READ_FRESH_S:
@@ -297,7 +326,7 @@ class Face:
         return Receipt(slot, leader, read)
 
     def _check(self) -> None:
-        trouble = self._insides.trouble()
+        trouble = self._insides.trouble() or self._trust.dispute
         if trouble is not None:
             raise Unavailable(trouble)
 

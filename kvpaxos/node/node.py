@@ -149,7 +149,8 @@ class Node(MultiService):
         self._space.cramped = self._disk.seek_room
         self._persister = self._make_persister(durable)
         self._states = self._make_states()
-        self._face = Face(self._state, self._requests, self, monotonic=self._monotonic)
+        trust = self._states.comparer
+        self._face = Face(self._state, self._requests, self, trust, monotonic=self._monotonic)
         self._prober = Prober(
             lambda timeout_s: self._face.read(stale=False, timeout_s=timeout_s),
             clock=self._reactor,
@@ -165,7 +166,8 @@ class Node(MultiService):
         if self.halted():
             return
         self._trouble = outside(self.node, self._members, self._repairs)
-        for part in (self._links, self._persister, self._prober, self._space):
+        comparer = self._states.comparer
+        for part in (self._links, self._persister, self._prober, self._space, comparer):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]
         MultiService.startService(self)
 
@@ -226,6 +228,8 @@ class Node(MultiService):
             self._shelf,
             self._persister,
             self.journal,
+            node=self.node,
+            members=self._members,
             journal_bytes_max=self._cluster.storage.journal_bytes_max,
             send=lambda to, message: self._links.send(GROUP, to, message),
             install=self._installed,
@@ -312,6 +316,7 @@ class Node(MultiService):
             fetch=self._states.fetch,
             halt=self._broken,
             low=lambda: self._space.low,
+            executed=self._states.comparer.executed,
         )
         self._overview.formed(self._driver, cluster, memory.life)
         self._trouble = None

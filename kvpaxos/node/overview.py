@@ -8,6 +8,7 @@ from typing import Final
 
 from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.node import doubts
+from kvpaxos.node.comparer import COMPARE_SLOTS
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
 from kvpaxos.node.links import Links, link_limits
@@ -15,6 +16,7 @@ from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.space import Marks, Space
 from kvpaxos.node.states import States
+from kvpaxos.paxos.comparison import SLOTS_MAX
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.version import VERSION
 
@@ -110,6 +112,8 @@ class Overview:
             **asdict(self._cluster.limits),
             **asdict(self._cluster.storage),
             "inbox_max": INBOX_MAX,
+            "compare_slots": COMPARE_SLOTS,
+            "compared_slots_max": SLOTS_MAX,
             "lookup_bytes_max": LOOKUP_BYTES_MAX,
             "flush_bytes": FLUSH_BYTES,
             "flush_age_s": FLUSH_AGE_S,

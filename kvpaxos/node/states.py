@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from twisted.python.failure import Failure
 from kvpaxos.engine.shelf import Shelf
 from kvpaxos.errors import StateDamaged
 from kvpaxos.journal.log import Journal
+from kvpaxos.node.comparer import Comparer
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.recovery import GROUP
 from kvpaxos.node.repairs import Repairs
@@ -19,7 +20,7 @@ from kvpaxos.node.state import State
 from kvpaxos.node.transfer import Donor, Recipient
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import Fetch
-from kvpaxos.paxos.messages import AskState, Message, NoState, StatePiece
+from kvpaxos.paxos.messages import AskState, Message, NoState, StateDigest, StatePiece
 
 SURPLUS_MAX: Final = 4
 """How many times its bound a journal may grow while a peer that lags is given a state."""
@@ -51,6 +52,8 @@ class States:
         persister: Persister,
         journal: Journal,
         *,
+        node: NodeId,
+        members: Sequence[NodeId],
         journal_bytes_max: int,
         send: Callable[[NodeId, Message], None],
         install: Callable[[Slot], None],
@@ -60,18 +63,21 @@ class States:
     ) -> None:
         """Make one that does nothing before it is asked to.
 
+        :param node: this one, of ``members``.
         :param journal_bytes_max: how long the journal may become for the sake of peers that lag.
         :param send: sends a message to a member; it may be lost.
         :param install: is told when the state has become that of another slot.
         :param failed: is told of an error after which the node must stop.
         """
+        self.comparer = Comparer(state, node, members, send=send, failed=failed, reactor=reactor)
+        self._install = install
         self.donor = Donor(state, send=send, clock=reactor, random=random)
         self.recipient = Recipient(
             state,
             shelf,
             persister,
             send=send,
-            install=install,
+            install=self._installed,
             failed=failed,
             reactor=reactor,
             group=GROUP,
@@ -87,12 +93,20 @@ class States:
         """Take a message if it has to do with states, and say whether it has."""
         match message:
             case AskState():
-                self.donor.asked(sender, message)
+                # A state of which nobody knows whether it is right is given to nobody.
+                if self.comparer.dispute is None:
+                    self.donor.asked(sender, message)
+            case StateDigest():
+                self.comparer.heard(sender, message)
             case StatePiece() | NoState():
                 self.recipient.took(sender, message)
             case _:
                 return False
         return True
+
+    def _installed(self, slot: Slot) -> None:
+        self.comparer.installed()
+        self._install(slot)
 
     def surplus_through(self, durable_through: Slot) -> Slot:
         """Return through which slot the journal is to be forgotten, whoever may lack it.

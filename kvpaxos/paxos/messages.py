@@ -183,6 +183,14 @@ class AskState:
     after: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class StateDigest:
+    """Tells the digest of a node's whole state as it was after ``slot``: 16 bytes."""
+
+    slot: Slot
+    digest: bytes
+
+
 Request: TypeAlias = (
     Prepare
     | Accept
@@ -196,6 +204,7 @@ Request: TypeAlias = (
     | Chosen
     | Rejoin
     | AskState
+    | StateDigest
 )
 
 

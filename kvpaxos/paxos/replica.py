@@ -59,6 +59,7 @@ from kvpaxos.paxos.messages import (
     Rejoin,
     Reply,
     Report,
+    StateDigest,
     StatePiece,
     TakeOver,
     Watermark,
@@ -190,7 +191,7 @@ class Replica:
                 return self.acceptor.confirm(sender, message)
             case TakeOver(ballot):
                 return self.election.take_over(ballot, now)
-            case Chosen() | AskState():
+            case Chosen() | AskState() | StateDigest():
                 pass  # A log is not agreed on slot by slot; and states are not its business.
             case Rejoin(incarnation):
                 return self._readmit(sender, incarnation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from twisted.internet.defer import Deferred, fail, succeed
@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.errors import DiskError, NoSpace, StateDamaged, Unavailable
 from kvpaxos.journal.damage import Damage, DamagedRecords
-from kvpaxos.node.face import Face
+from kvpaxos.node.face import Face, Unquestioned
 from kvpaxos.node.http.store import Described, JournalPage, LinkChange, Receipt, Written
 from kvpaxos.node.requests import Executed, Requests
 from kvpaxos.node.state import State
@@ -112,6 +112,26 @@ def outcome(deferred: Deferred[Any]) -> Any:
     deferred.addBoth(ends.append)
     [end] = ends
     return end.value if isinstance(end, Failure) else end
+
+
+# States that are disputed.
+
+
+def test_from_a_state_that_is_disputed_nothing_is_answered() -> None:
+    body = Body(applied=3)
+    sentence = "the state after slot 3 is not that of n02"
+    trust = Unquestioned(Slot(2), sentence)
+    face = Face(body.state, body.requests, body.insides, trust, monotonic=lambda: 100.0)
+    for stale in (True, False):
+        with pytest.raises(Unavailable, match=sentence):
+            face.read(stale=stale, timeout_s=1.0)
+    with pytest.raises(Unavailable, match=sentence):
+        face.write(Set(b"a", b"b"), None, timeout_s=1.0)
+    assert face.ready() == sentence
+    status = face.status()
+    assert status["trouble"] == sentence
+    assert cast("dict[str, object]", status["state"])["agreed_slot"] == 2
+    assert not body.posted
 
 
 # Receipts.

@@ -32,6 +32,7 @@ MESSAGES: Final[dict[type[messages.Message], st.SearchStrategy[messages.Message]
     messages.TakeOver: st.builds(messages.TakeOver, ballots),
     messages.Rejoin: st.builds(messages.Rejoin, counts),
     messages.AskState: st.builds(messages.AskState, counts, octets),
+    messages.StateDigest: st.builds(messages.StateDigest, counts, octets),
     messages.Chosen: st.builds(messages.Chosen, ballots, slots, healths, instants),
     messages.Promise: st.builds(
         messages.Promise,

@@ -61,6 +61,7 @@ def test_tags_are_never_given_to_another_class() -> None:
         10: "Chosen",
         11: "Rejoin",
         12: "AskState",
+        13: "StateDigest",
         33: "Promise",
         34: "Accepted",
         35: "Nack",

@@ -106,7 +106,8 @@ STATE: Final = having(
         **dict.fromkeys(("unflushed_bytes", "memory_bytes", "file_bytes"), COUNT),
         **dict.fromkeys(("client_sessions", "client_sessions_bytes"), COUNT),
         **dict.fromkeys(("request_ids", "request_ids_bytes"), COUNT),
-    }
+    },
+    optional={"agreed_slot": COUNT},
 )
 
 STATUS: Final = having(
