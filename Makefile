@@ -6,9 +6,11 @@ SEEDS ?= 5000
 FIRES ?= 50
 GIGABYTES ?= 10
 WRITES ?= 1000000
+SECTORS ?= 1
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv fire fuzz big soak lint types format sim clean
+.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv fire fuzz big soak lint types format \
+	sim rot clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -70,6 +72,9 @@ big: setup ## fill a node with GIGABYTES (10), and show how much memory that tak
 
 soak: setup ## overwrite four keys WRITES times, and show what disks hold and who waits
 	$(BIN)/python -m test.big.soak $(WRITES)
+
+rot: setup ## damage every SECTORS-th (1) sector of a journal, and see what becomes of the node
+	$(BIN)/python -m test.rot.sweep $(SECTORS)
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache

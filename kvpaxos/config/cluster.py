@@ -78,12 +78,17 @@ class ClusterStorage:
     :ivar memory_bytes: what the engine of the state may take for its caches and buffers.
     :ivar journal_bytes_max: how long a journal grows, while the state allows it, for the sake of
         a member that lags; at least `JOURNAL_SEGMENTS_MIN` segments.
+    :ivar scan_bytes_per_s: how much of journal and state is read in a second to find damage; 0 for
+        nothing.
+    :ivar scan_every_s: from the beginning of one such scan to that of the next, at least.
     :ivar segment_bytes: the size of the journal's segments, a multiple of `SEGMENT_BYTES_STEP`.
     :ivar snapshot_slots: the state is flushed at least every so many slots.
     """
 
     memory_bytes: int = 64 * _MIB
     journal_bytes_max: int = 256 * _MIB
+    scan_bytes_per_s: int = 8 * _MIB
+    scan_every_s: int = 24 * 60 * 60
     segment_bytes: int = 16 * _MIB
     snapshot_slots: int = 100_000
 
@@ -91,6 +96,8 @@ class ClusterStorage:
 STORAGE_RANGES: Final = {
     "memory_bytes": (4 * _MIB, 1024 * 1024 * _MIB),
     "journal_bytes_max": (128 * 1024, 1024 * 1024 * _MIB),
+    "scan_bytes_per_s": (0, 1024 * 1024 * _MIB),
+    "scan_every_s": (1, 1_000_000_000),
     "segment_bytes": (32 * 1024, 2048 * _MIB),
     "snapshot_slots": (50, 1_000_000_000),
 }

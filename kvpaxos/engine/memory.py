@@ -44,7 +44,7 @@ class MemoryEngine:
             elif before is not None:
                 del self._records[key]
 
-    def snapshot(self) -> MemorySnapshot:
+    def snapshot(self, *, once: bool = False) -> MemorySnapshot:  # noqa: ARG002  (all is in memory)
         """Return the engine as it is now."""
         self._check_open()
         snapshot = MemorySnapshot(self, self._records)

@@ -31,9 +31,9 @@ class Overlay:
         """Put each value under its key, and remove the keys whose value is None."""
         self._changes.update(changes)
 
-    def snapshot(self) -> OverlaySnapshot:
+    def snapshot(self, *, once: bool = False) -> OverlaySnapshot:
         """Return it as it is now. All that was changed is copied for it."""
-        return OverlaySnapshot(self._base.snapshot(), self._changes.copy())
+        return OverlaySnapshot(self._base.snapshot(once=once), self._changes.copy())
 
     def flush(self) -> None:
         """Do nothing: nothing is to become durable."""

@@ -51,6 +51,7 @@ MEMORY_BYTES_MIN: Final = 1024 * 1024
 _WRITE_BUFFERS: Final = 4
 _OPEN_FILES_MAX: Final = 256
 _BLOOM_BITS: Final = 10
+_READ_AHEAD_BYTES: Final = 256 * 1024
 _LOG_BYTES_MAX: Final = 1024 * 1024
 _LOGS_KEPT: Final = 2
 COLUMN_FAMILY: Final = "default"
@@ -104,10 +105,10 @@ class RocksEngine:
         except Exception as error:
             raise self._failed(error) from error
 
-    def snapshot(self) -> RocksSnapshot:
+    def snapshot(self, *, once: bool = False) -> RocksSnapshot:
         """Return the engine as it is now. It keeps write buffers and files from being freed."""
         self._check_open()
-        snapshot = RocksSnapshot(self, self._rdict.iter(_background_purge()))
+        snapshot = RocksSnapshot(self, self._rdict.iter(_reading(once=once)))
         self._snapshots.add(snapshot)
         return snapshot
 
@@ -196,20 +197,24 @@ class RocksEngine:
 
 
 class RocksSnapshot:
-    """A `RocksEngine` as it was at one moment."""
+    """A `RocksEngine` as it was at one moment.
+
+    It may be read on one thread and closed, above all with its engine, on another.
+    """
 
     def __init__(self, engine: RocksEngine, iterator: RdictIter) -> None:
         self._engine = engine
         self._iterator: RdictIter | None = iterator
+        # Whoever closes the engine must not leave an iterator behind that is at work.
+        self._reading = threading.Lock()
 
     def get(self, key: bytes) -> bytes | None:
         """Return what ``key`` held, or None."""
-        iterator = self._seek(key)
-        if iterator.valid():
-            record: bytes | None = iterator.value() if iterator.key() == key else None
-            return record
-        self._check_status(iterator)
-        return None
+        with self._reading:
+            found, record = self._at(key)
+            if found is None:
+                self._check_status()
+            return record if found == key else None
 
     def scan(self, start: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Yield what the keys from ``start`` up to but without ``end`` held, in order."""
@@ -218,25 +223,42 @@ class RocksSnapshot:
     def close(self) -> None:
         """Let go of the moment. To do it twice is harmless."""
         # The iterator has no method to close it: the last reference keeps the directory locked.
-        self._iterator = None
+        with self._reading:
+            self._iterator = None
         self._engine.release(self)
 
     def _read(self, start: bytes, end: bytes) -> Chunk:
+        with self._reading:
+            records, following, whole = self._walk(start, end)
+            if not whole:
+                self._check_status()
+            return records, following
+
+    # No frame that an exception passes may hold the iterator: it would be kept with the traceback.
+
+    def _at(self, key: bytes) -> tuple[bytes | None, bytes | None]:
+        """Return the first key from ``key`` on, and what it holds; or None if there seems none."""
+        iterator = self._seek(key)
+        return (iterator.key(), iterator.value()) if iterator.valid() else (None, None)
+
+    def _walk(
+        self, start: bytes, end: bytes
+    ) -> tuple[list[tuple[bytes, bytes]], bytes | None, bool]:
+        """Return some records, where the next begin, and whether nothing came in between."""
         records: list[tuple[bytes, bytes]] = []
         size = 0
         iterator = self._seek(start)
         while iterator.valid():
             key: bytes = iterator.key()
             if key >= end:
-                return records, None
+                return records, None, True
             if len(records) == CHUNK_RECORDS_MAX or size >= CHUNK_BYTES_MAX:
-                return records, key
+                return records, key, True
             record: bytes = iterator.value()
             records.append((key, record))
             size += len(key) + len(record)
             iterator.next()
-        self._check_status(iterator)
-        return records, None
+        return records, None, False
 
     def _seek(self, key: bytes) -> RdictIter:
         if self._iterator is None:
@@ -244,10 +266,11 @@ class RocksSnapshot:
         self._iterator.seek(key)
         return self._iterator
 
-    def _check_status(self, iterator: RdictIter) -> None:
+    def _check_status(self) -> None:
         # An iterator that is no longer valid has either reached the end or met a bad block.
+        assert self._iterator is not None
         try:
-            iterator.status()
+            self._iterator.status()
         except Exception as error:
             raise self._engine.read_error(error) from error
 
@@ -329,10 +352,14 @@ def _without_log() -> WriteOptions:
     return options
 
 
-def _background_purge() -> ReadOptions:
+def _reading(*, once: bool) -> ReadOptions:
     # Whoever closes a snapshot does not wait for the files that it kept to be deleted.
     options = ReadOptions()
     options.set_background_purge_on_iterator_cleanup(True)
+    if once:
+        # What others need again stays in the cache.
+        options.fill_cache(v=False)  # type: ignore[call-arg]  # the stubs know no argument
+        options.set_readahead_size(_READ_AHEAD_BYTES)
     return options
 
 

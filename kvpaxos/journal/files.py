@@ -49,6 +49,9 @@ class Files(Protocol):
     def read(self, handle: int, count: int, offset: int) -> bytes:
         """Return ``count`` bytes from ``offset`` on, or fewer where the file ends."""
 
+    def uncache(self, handle: int) -> None:
+        """Have what is read next come from the disk itself, where the system can do that."""
+
     def write(self, handle: int, data: bytes, offset: int) -> int:
         """Write ``data`` at ``offset`` and return how many bytes were taken."""
 
@@ -109,6 +112,12 @@ class OsFiles(Files):
         ):
             data += more
         return data
+
+    @override
+    def uncache(self, handle: int) -> None:
+        if sys.platform != "darwin":
+            # What is not on the disk yet stays in memory.
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
 
     @override
     def write(self, handle: int, data: bytes, offset: int) -> int:
@@ -181,6 +190,13 @@ class File:
         """Return ``count`` bytes from ``offset`` on, or fewer where the file ends."""
         try:
             return self._files.read(self._handle, count, offset)
+        except OSError as error:
+            raise refusal(self.path, "read", error) from error
+
+    def uncache(self) -> None:
+        """Have what is read next come from the disk itself, where the system can do that."""
+        try:
+            self._files.uncache(self._handle)
         except OSError as error:
             raise refusal(self.path, "read", error) from error
 

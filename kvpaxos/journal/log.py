@@ -1,19 +1,20 @@
 """The journal: what a node must not forget, in files.
 
 Read in this order: format, state, header, marks, damage, scan; then files, extents,
-recovery, spares, segment, reader, and this.
+recovery, spares, segment, reader, audit, and this.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
 from types import TracebackType
 
 from kvpaxos.errors import DiskError
+from kvpaxos.journal.audit import audit
 from kvpaxos.journal.extents import Extent
 from kvpaxos.journal.files import OS_FILES, Directory, File, Files
 from kvpaxos.journal.format import (
@@ -231,6 +232,10 @@ class Journal:
     def reader(self) -> JournalReader:
         """Return a new reader, for a thread of its own."""
         return JournalReader(self._directory, lambda: self._extents)
+
+    def audit(self, note: Callable[[str], None]) -> Generator[int, None, None]:
+        """Read the finished segments once more. See `kvpaxos.journal.audit.audit`."""
+        return audit(self._directory, lambda: self._extents, note)
 
     def close(self) -> None:
         """Sync and mark everything, and let the directory go. To call it again does nothing."""

@@ -76,6 +76,10 @@ class MemoryFiles(Files):
             return self._handles[handle].read(count, offset)
 
     @override
+    def uncache(self, handle: int) -> None:
+        pass
+
+    @override
     def write(self, handle: int, data: bytes, offset: int) -> int:
         with self._lock:
             self._handles[handle].write(data, offset)

@@ -73,6 +73,8 @@ class Runs:
             return None
         objection = _not_after(theirs.node, run, last)
         if objection is None and run.incarnation == last.incarnation:
+            if floor > last.records:
+                floor = 0  # It is of an earlier disk, as in `holds`.
             if run.process != last.process:
                 # Whatever an earlier run has made durable, it did before this one began.
                 floor = last.records

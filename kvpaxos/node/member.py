@@ -125,7 +125,7 @@ class Member(Service):
         """Say that ``error`` is going to be repaired, unless that was so too often lately."""
         if not self._repairs.may_start_again(self._monotonic()):
             return False
-        self._repairs.note(error)
+        self._repairs.note(str(error))
         self._log.warn(
             "damage was found, and this node starts again to repair it: {error}", error=error
         )

@@ -39,6 +39,7 @@ from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.replacement import clear
 from kvpaxos.node.requests import Requests
+from kvpaxos.node.scanner import scanner_of
 from kvpaxos.node.serving import serve
 from kvpaxos.node.space import watched
 from kvpaxos.node.states import States, open_state
@@ -93,9 +94,7 @@ class Node(MultiService):
         self._config = config
         self._reactor = reactor
         self._random = random
-        self._refuse = refuse
-        self._fatal = fatal
-        self._shutdown = shutdown
+        self._refuse, self._fatal, self._shutdown = refuse, fatal, shutdown
         self._monotonic = monotonic
         self._boot = journal.recovered.boot + 1
         self._overview = Overview(config.node, cluster, monotonic, repairs)
@@ -156,6 +155,9 @@ class Node(MultiService):
             clock=self._reactor,
         )
         self._overview.opened(self._disk, self._links, self._persister, self._space, self._states)
+        owned = (self._cluster, self.journal, self._state, self._repairs)
+        self._scanner = scanner_of(*owned, reactor=self._reactor, failed=self._broken)
+        self._overview.scanner = self._scanner
 
     async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
@@ -166,8 +168,8 @@ class Node(MultiService):
         if self.halted():
             return
         self._trouble = outside(self.node, self._members, self._repairs)
-        comparer = self._states.comparer
-        for part in (self._links, self._persister, self._prober, self._space, comparer):
+        always = (self._links, self._persister, self._prober, self._space, self._scanner)
+        for part in (*always, self._states.comparer):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]
         MultiService.startService(self)
 
@@ -391,13 +393,9 @@ class Node(MultiService):
 
     def set_link(self, change: LinkChange) -> Sequence[Described]:
         """Throw switches of the links that begin or end here."""
-        self._links.switches.set(
-            change.from_node,
-            change.to_node,
-            state=change.state,
-            delay_s=change.delay_s,
-            loss=change.loss,
-        )
+        sender, receiver = change.from_node, change.to_node
+        state, delay_s, loss = change.state, change.delay_s, change.loss
+        self._links.switches.set(sender, receiver, state=state, delay_s=delay_s, loss=loss)
         return self.links()
 
     def deafen(self) -> Deferred[None]:

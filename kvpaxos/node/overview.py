@@ -14,6 +14,7 @@ from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
 from kvpaxos.node.links import Links, link_limits
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
 from kvpaxos.node.repairs import Repairs
+from kvpaxos.node.scanner import Scanner
 from kvpaxos.node.space import Marks, Space
 from kvpaxos.node.states import States
 from kvpaxos.paxos.comparison import SLOTS_MAX
@@ -44,6 +45,7 @@ class Overview:
         self.persister: Persister | None = None
         self.space: Space | None = None
         self.states: States | None = None
+        self.scanner: Scanner | None = None
         self._repairs = repairs
         self._node = node
         self._cluster = cluster
@@ -77,6 +79,7 @@ class Overview:
             "peers": self._describe_peers(),
             "journal": self._describe_journal(),
             "disk": {} if self.space is None else self.space.describe(),
+            "scan": {} if self.scanner is None else self.scanner.describe(),
             "repair": {} if self._repairs is None else self._repairs.describe(),
         }
 

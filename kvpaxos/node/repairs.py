@@ -30,6 +30,9 @@ REPAIRS_MAX: Final = 3
 REPAIRS_S: Final = 600.0
 """See `REPAIRS_MAX`."""
 
+FINDINGS_MAX: Final = 10
+"""More than these are not remembered; the log has them all."""
+
 _log = Logger()
 
 
@@ -38,13 +41,13 @@ class Repairs:
 
     :param data: the directory of the node, which need not exist.
     :ivar count: how often the node was started again because of damage.
-    :ivar last: what was found damaged last, in one sentence; None if nothing was.
+    :ivar findings: what was found lately, the newest last: a sentence each.
     :ivar set_aside: what was moved out of the way and is still there, since whenever.
     """
 
     def __init__(self, data: Path) -> None:
         self.count = 0
-        self.last: str | None = None
+        self.findings: deque[str] = deque(maxlen=FINDINGS_MAX)
         self._data = data
         self._times: deque[float] = deque(maxlen=REPAIRS_MAX)
         self.set_aside: list[Path] = []
@@ -69,9 +72,10 @@ class Repairs:
             found = [name for kind in kinds for _, name in sorted(_numbered(names, kind))]
             self.set_aside = [self._data / name for name in found]
 
-    def note(self, error: Exception) -> None:
-        """Remember what was found damaged."""
-        self.last = str(error)
+    def note(self, finding: str) -> None:
+        """Remember what was found."""
+        if finding not in self.findings:
+            self.findings.append(finding)
 
     def may_start_again(self, now: float) -> bool:
         """Whether the node has not been repaired too often lately. If so, count one more time."""
@@ -95,7 +99,7 @@ class Repairs:
         try:
             recover(journal)
         except JournalDamaged as error:
-            self.note(error)
+            self.note(str(error))
             shelf.set_aside()
             name = f"{DAMAGED_JOURNAL}-{_number_for_journal(data.names())}"
             data.rename(JOURNAL, name)
@@ -115,7 +119,7 @@ class Repairs:
 
         :raises DiskError: the disk refuses.
         """
-        self.note(error)
+        self.note(str(error))
         place = shelf.set_aside()
         self.look()
         _log.warn(
@@ -126,7 +130,7 @@ class Repairs:
         """Return what there is to tell."""
         return {
             "count": self.count,
-            "last": self.last,
+            "findings": list(self.findings),
             "set_aside": list(map(str, self.set_aside)),
         }
 

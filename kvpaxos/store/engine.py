@@ -58,8 +58,11 @@ class Engine(Protocol):
         """
         ...
 
-    def snapshot(self) -> Snapshot:
-        """Return the engine as it is now. Cheap, whatever the engine holds."""
+    def snapshot(self, *, once: bool = False) -> Snapshot:
+        """Return the engine as it is now. Cheap, whatever the engine holds.
+
+        :param once: all of it will be read, and nobody will want it again so soon.
+        """
         ...
 
     def flush(self) -> None:

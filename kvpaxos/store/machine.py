@@ -131,12 +131,15 @@ class Machine:
         changes[self._layout.meta] = self._meta().encode()
         return changes
 
-    def view(self) -> View:
-        """Return the state as it is now. All changes must have been taken and written."""
+    def view(self, *, once: bool = False) -> View:
+        """Return the state as it is now. All changes must have been taken and written.
+
+        :param once: see `Engine.snapshot`.
+        """
         assert not self._changes, "the engine does not hold the last changes yet"
         assert not self._sessions, "the engine does not hold the last changes yet"
         assert not self._repeats, "the engine does not hold the last changes yet"
-        return View(self._engine.snapshot(), self._layout, self._meta())
+        return View(self._engine.snapshot(once=once), self._layout, self._meta())
 
     def _perform(self, body: bytes) -> Result:
         """Execute a request, unless its identity says that this was done before."""

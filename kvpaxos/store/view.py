@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from typing import TypeAlias
 
+from kvpaxos.errors import StateDamaged
 from kvpaxos.store.digest import add_digests, record_digest
 from kvpaxos.store.engine import Snapshot
 from kvpaxos.store.entry import Entry, decode_entry
@@ -95,12 +96,31 @@ class View:
 
         It differs from ``digest`` if a record rotted, or if count or digest were kept wrong.
         """
+        sizes = self._digesting()
+        while True:
+            try:
+                next(sizes)
+            except StopIteration as end:
+                digest: int = end.value
+                return digest
+
+    def audit(self) -> Generator[int, None, None]:
+        """Read all records, one after the other; yield how many bytes each has.
+
+        :raises StateClosed: the view or the engine is closed.
+        :raises StateDamaged: they do not give the digest that was kept; or one cannot be read.
+        """
+        if (yield from self._digesting()) != self.digest:
+            raise StateDamaged("the state", "its records do not give the digest that was kept")
+
+    def _digesting(self) -> Generator[int, None, int]:
+        """Yield how many bytes each record has; return the digest that all of them give."""
         start, end = self._layout.users
-        count = 0
-        total = 0
+        count = total = 0
         for place, record in self.records():
             count += start <= place < end
             total = add_digests(total, record_digest(place, record))
+            yield len(place) + len(record)
         return Meta(count, self.revision, total).digest(self._layout)
 
 

@@ -138,6 +138,8 @@ def test_options_may_stand_beside_the_nodes() -> None:
 STORAGE: Table = {
     "memory_bytes": "268435456",
     "journal_bytes_max": 1048576,
+    "scan_bytes_per_s": 0,
+    "scan_every_s": 60,
     "segment_bytes": 65536,
     "snapshot_slots": 50,
 }
@@ -145,7 +147,7 @@ STORAGE: Table = {
 
 def test_storage_and_volatile_can_be_set_in_each_form() -> None:
     flat = read({"n01": "127.0.0.1", "port": "8801", "volatile": "yes", **STORAGE})
-    assert flat.storage == ClusterStorage(268435456, 1048576, 65536, 50)
+    assert flat.storage == ClusterStorage(268435456, 1048576, 0, 60, 65536, 50)
     assert flat.options == ClusterOptions(volatile=True)
     full = read({"nodes": FULL["nodes"], "storage": STORAGE, "options": {"volatile": True}})
     assert (full.storage, full.options) == (flat.storage, flat.options)

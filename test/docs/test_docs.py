@@ -161,7 +161,7 @@ def test_every_field_of_the_status_is_explained(tmp_path: Path) -> None:
         three.start()
         status = three.nodes[0].ask("GET", "/kvman/status").body
     explained = {name for row in rows("operating.md") for name in coded(row[0])}
-    sections = ("journal", "disk", "repair", "state")
+    sections = ("journal", "disk", "repair", "scan", "state")
     tables = [status, status["peers"][0], *(status[name] for name in sections)]
     sent = {name for table in tables for name in table}.difference(sections, {"peers"})
     assert sent - explained == set()

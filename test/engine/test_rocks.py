@@ -181,6 +181,25 @@ def test_a_scan_says_that_a_block_is_bad(written: Path) -> None:
     engine.close()
 
 
+def test_whoever_keeps_such_an_error_does_not_keep_the_engine_from_being_opened_again(
+    written: Path,
+) -> None:
+    table = table_of(written)
+    flip_byte(table, table.stat().st_size // 3)
+    engine = RocksEngine(written)
+    snapshot = engine.snapshot()
+    kept = []
+    with pytest.raises(StateDamaged) as caught:
+        list(snapshot.scan(START, END))
+    kept.append(caught)
+    with pytest.raises(StateDamaged) as caught:
+        list(map(snapshot.get, RECORDS))
+    kept.append(caught)
+    engine.close()
+    RocksEngine(written).close()
+    assert len(kept) == 2
+
+
 def test_a_read_says_that_a_block_is_bad(written: Path) -> None:
     table = table_of(written)
     flip_byte(table, table.stat().st_size // 3)

@@ -139,6 +139,10 @@ class MemoryDisk(Files):
         return bytes(memoryview(self.handles[handle][1].data)[offset : offset + count])
 
     @override
+    def uncache(self, handle: int) -> None:
+        pass
+
+    @override
     def write(self, handle: int, data: bytes, offset: int) -> int:
         path, inode = self.handles[handle]
         self._call("write", path)

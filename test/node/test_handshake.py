@@ -258,3 +258,14 @@ def test_a_run_that_came_back_is_another_disk_than_the_one_that_was_seen() -> No
     assert "n02" in (runs.objection(THEIRS, alive=False) or "")
     back = replace(THEIRS, incarnation=2, boot=1, process="back")
     assert runs.objection(back, alive=True) is None
+
+
+def test_what_an_earlier_disk_held_does_not_count_for_a_run_on_a_new_one() -> None:
+    """It was asked before it was known to be back, and answers after."""
+    runs = Runs()
+    runs.note(replace(THEIRS, records=300))
+    floor = runs.records(B)
+    runs.note(replace(EMPTY_B, boot=1, process="back"))
+    runs.formed(B, 2)
+    back = replace(THEIRS, incarnation=2, boot=1, process="back", records=3, head="0c")
+    assert runs.objection(back, alive=True, floor=floor) is None

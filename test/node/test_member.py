@@ -116,7 +116,7 @@ def test_a_node_that_finds_damage_is_stopped_and_the_next_one_started(
     world.runs[0].halt(damage)
     assert world.events == [["started", "stopped"], ["started"]]
     assert (world.told, world.shelf.asides) == ([], asides)
-    assert (world.repairs.count, world.repairs.last) == (1, str(damage))
+    assert (world.repairs.count, list(world.repairs.findings)) == (1, [str(damage)])
     assert world.member.node is world.runs[1]  # type: ignore[comparison-overlap]
 
 

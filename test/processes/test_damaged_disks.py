@@ -15,6 +15,7 @@ from test.processes.states import (
     disk,
     expect,
     forget_all,
+    wait_for,
     wait_for_equal_states,
     wait_for_vote,
     write,
@@ -206,7 +207,7 @@ def test_damage_that_shows_while_a_node_runs_has_it_start_again_and_repaired(
     assert disk(n02) == 2
     repair = n02.ask("GET", "/kvman/status").body["repair"]
     assert repair["count"] == 1
-    assert "is damaged; this node will not vote on it" in repair["last"]
+    assert any("is damaged; this node will not vote" in found for found in repair["findings"])
     expect(n02, "a", KEYS)
 
 
@@ -239,3 +240,45 @@ def test_a_state_that_is_damaged_while_a_node_runs_is_got_from_a_peer(three: Clu
     three.kill(n03)
     write(n02, "b", KEYS)
     expect(n02, "a", KEYS)
+
+
+SCANNING = {**FORGETFUL, "scan_bytes_per_s": 2**30, "scan_every_s": 1}
+
+
+def scans(node: Node) -> int:
+    completed: int = node.ask("GET", "/kvman/status").body["scan"]["completed"]
+    return completed
+
+
+@pytest.mark.parametrize("what", ["state", "journal"])
+def test_damage_that_nobody_reads_is_found_by_the_scan_and_repaired(
+    tmp_path: Path, what: str
+) -> None:
+    with cluster(tmp_path, storage=SCANNING) as three:
+        three.start()
+        n01, n02, _ = three.nodes
+        write(n01, "a", KEYS)
+        forget_all(three)
+        before = scans(n02)
+        wait_for(lambda: scans(n02) > before)
+        assert n02.ask("GET", "/kvman/status").body["repair"]["findings"] == []
+        if what == "state":
+            tables = list(three.directory.glob(f"{n02.name}/state/*.sst"))
+            for table in tables:
+                for offset in range(100, table.stat().st_size // 2, 500):
+                    flip(table, offset)
+        else:
+            # The one that is being written is not read.
+            while len(segments(three, n02)) == 1:
+                write(n01, "more", 1)
+            flip(segments(three, n02)[0], DATA_START + 4000)
+
+        n02.wait_for_line("damage was found, and this node starts again to repair it")
+        n02.wait_for_line("ready: a linearizable read has finished")
+        wait_for(lambda: scans(n02) > 0)
+        wait_for_vote(n02)
+        wait_for_equal_states(three.nodes)
+        assert disk(n02) == (1 if what == "state" else 2)
+        assert f"{what}.damaged-1" in kept(n02)
+        assert n02.ask("GET", "/kvman/status").body["repair"]["findings"]
+        expect(n02, "a", KEYS)

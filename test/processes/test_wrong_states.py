@@ -40,7 +40,8 @@ def agrees(node: Node) -> bool:
     """Whether ``node`` has seen that a majority has the state that it has now."""
     status = node.ask("GET", "/kvman/status").body
     agreed: int = status["state"]["agreed_slot"]
-    return agreed == status["applied"] > 0
+    applied: int = status["applied"]
+    return agreed == applied > 0
 
 
 def says(node: Node, sentence: str) -> bool:

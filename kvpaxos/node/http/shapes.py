@@ -97,7 +97,18 @@ DISK: Final = having(
     {}, optional={"free_bytes": COUNT_OR_NULL, **dict.fromkeys(("low", "reserve_held"), FLAG)}
 )
 
-REPAIR: Final = having({}, optional={"count": COUNT, "last": TEXT_OR_NULL, "set_aside": each(TEXT)})
+REPAIR: Final = having(
+    {}, optional={"count": COUNT, **dict.fromkeys(("findings", "set_aside"), each(TEXT))}
+)
+
+SCAN: Final = having(
+    {},
+    optional={
+        "part": TEXT_OR_NULL,
+        **dict.fromkeys(("bytes", "completed"), COUNT),
+        "completed_ago_s": AMOUNT_OR_NULL,
+    },
+)
 
 STATE: Final = having(
     {
@@ -127,6 +138,7 @@ STATUS: Final = having(
         "journal": JOURNAL,
         "disk": DISK,
         "repair": REPAIR,
+        "scan": SCAN,
         "state": STATE,
     },
 )

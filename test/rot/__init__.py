@@ -1,0 +1,1 @@
+"""Every sector of a journal, zeroed and with a flipped bit."""
