@@ -417,5 +417,4 @@ class Replica:
         """Fetch what is missing: at once if no message that is on its way can bring it."""
         ballot, through = self.learner.announced
         told = ballot == self.leader and through > self.learner.decided_through
-        urgent = told or isinstance(self.role, Preparing)
-        return self._catch_ups.ask(now, urgent=urgent)
+        return self._catch_ups.ask(now, urgent=told or isinstance(self.role, Preparing))

@@ -22,6 +22,8 @@ REACHED = {
     "client_sessions_max": "store/test_recent.py::test_bounds",
     "command_bytes_max": "config/test_settings.py"
     "::test_what_storage_may_be_is_what_journal_and_engine_can_do",
+    "compare_slots": "node/test_comparer.py::test_states_are_compared_after_so_many_slots",
+    "compared_slots_max": "paxos/test_comparison.py::test_only_the_last_slots_are_kept",
     "connections_max": "processes/test_careless_clients.py"
     "::test_a_thousand_idle_connections_hold_up_nobody_and_leave_nothing_behind",
     "delay_s_max": "node/test_switches.py::test_what_makes_no_sense_is_refused_and_changes_nothing",
@@ -85,6 +87,9 @@ REACHED = {
     "requests_max": "processes/test_careless_clients.py"
     "::test_writes_whose_clients_are_gone_wait_for_a_quorum_and_are_bounded",
     "reserve_bytes": "node/test_space.py::test_the_reserve_holds_what_a_node_may_need_at_once",
+    "scan_bytes_per_s": "node/test_scanner.py"
+    "::test_a_scan_that_pauses_ends_at_once_when_it_is_stopped",
+    "scan_every_s": "node/test_scanner.py::test_journal_and_state_are_read_once_a_period",
     "segment_bytes": "journal/test_reader.py"
     "::test_reading_goes_on_while_the_writer_writes_rotates_and_forgets",
     "snapshot_slots": "node/test_persister.py::test_many_slots_are_flushed_however_small_they_are",
