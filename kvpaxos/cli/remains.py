@@ -3,9 +3,9 @@
 Known to be decided is what a start of the node would execute. Beyond that there are its votes: a
 slot that it voted in may have been decided, and acknowledged, by nodes whose disks are gone. So
 its votes are executed too, unless they are not wanted, slot after slot up to the first one that it
-has no vote in: what comes of them is a state that the cluster may have been in. A vote that was
-overruled does no harm: nobody was ever told that its commands would not be carried out. Votes
-behind a gap stay out, since what they rest on is lost.
+has no vote in. If one of them was overruled, its commands may be carried out here though nobody was
+told so, or come out otherwise than in a slot that is lost. Votes behind a gap stay out, since what
+they rest on is lost.
 """
 
 from __future__ import annotations

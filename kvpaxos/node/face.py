@@ -16,6 +16,7 @@ from kvpaxos.errors import (
     DiskError,
     JournalDamaged,
     NoSpace,
+    OutcomeUnknown,
     StateDamaged,
     Unavailable,
 )
@@ -180,6 +181,8 @@ class Face:
             raise NoSpace(alarm)
 
         def executed(outcome: Executed) -> Written:
+            if self._trust.dispute is not None:
+                raise OutcomeUnknown(self._trust.dispute)
             return Written(outcome.result, self._receipt("logged", outcome.slot))
 
         writing = self._requests.write(encode_request(operation, identity), timeout_s)
@@ -196,6 +199,8 @@ class Face:
         self._check()
 
         def readable(outcome: Readable) -> Receipt:
+            if self._trust.dispute is not None:
+                raise Unavailable(self._trust.dispute)
             self._read_at = self._monotonic()
             return self._receipt(outcome.how, outcome.slot)
 

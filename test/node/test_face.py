@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
 from kvpaxos.engine.memory import MemoryEngine
-from kvpaxos.errors import DiskError, NoSpace, StateDamaged, Unavailable
+from kvpaxos.errors import DiskError, NoSpace, OutcomeUnknown, StateDamaged, Unavailable
 from kvpaxos.journal.damage import Damage, DamagedRecords
 from kvpaxos.node.face import Face, Unquestioned
 from kvpaxos.node.http.store import Described, JournalPage, LinkChange, Receipt, Written
@@ -88,6 +88,13 @@ class FakeInsides:
         self.halts.append(error)
 
 
+class Turning:
+    """A state that was agreed on."""
+
+    agreed = Slot(2)
+    dispute: str | None = None
+
+
 class Body:
     """A face on a state in memory that has applied some slots."""
 
@@ -132,6 +139,23 @@ def test_from_a_state_that_is_disputed_nothing_is_answered() -> None:
     assert status["trouble"] == sentence
     assert cast("dict[str, object]", status["state"])["agreed_slot"] == 2
     assert not body.posted
+
+
+def test_nor_to_those_that_wait_when_the_dispute_begins() -> None:
+    body = Body(applied=3)
+    trust = Turning()
+    face = Face(body.state, body.requests, body.insides, trust, monotonic=lambda: 100.0)
+    reading = face.read(stale=False, timeout_s=1.0)
+    writing = face.write(Set(b"a", b"b"), None, timeout_s=1.0)
+    read, written = body.posted
+    assert isinstance(read, ReadWanted)
+    assert isinstance(written, Proposed)
+    trust.dispute = "the state after slot 3 is not that of n02"
+    body.requests.read_ready(ReadReady(read.reads[0][0], "quorum"), Slot(3))
+    done = Executed(Result("ok", None, 1), Slot(3))
+    body.requests.answered(Answer(written.wishes[0].request, done))
+    assert isinstance(outcome(reading), Unavailable)
+    assert isinstance(outcome(writing), OutcomeUnknown)
 
 
 # Receipts.
