@@ -123,7 +123,9 @@ class Repairs:
         place = shelf.set_aside()
         self.look()
         _log.warn(
-            "the state is damaged and was moved to {place}: {error}", place=place, error=error
+            "the state is damaged and was moved to {place}: {error}",
+            place=place or "nowhere, since nothing is left of it",
+            error=error,
         )
 
     def describe(self) -> dict[str, object]:

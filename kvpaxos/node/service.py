@@ -71,8 +71,8 @@ def makeService(
         gc.disable()
         reactor.callWhenRunning(_collect_garbage)
     cluster, config = options.cluster_config(), options.node_config()
-    repairs = Repairs(Path(config.data))
     try:
+        repairs = Repairs(Path(config.data))
         return Member(
             _maker(options, repairs, reactor, shutdown or _stop_reactor),
             repairs,
