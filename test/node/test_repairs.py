@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -23,6 +25,7 @@ from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Form
 from kvpaxos.paxos.records import Forming, Record
 from test.journal.values import FORMED, FORMING, HIGH, decided, promised, vote, write_batches
+from test.rot.sweep import rots
 
 SEGMENT_BYTES: Final = 32 * 1024
 
@@ -367,3 +370,30 @@ def test_a_node_is_started_again_a_few_times_and_then_not_for_a_while(tmp_path: 
     assert repairs.may_start_again(REPAIRS_S)
     assert not repairs.may_start_again(REPAIRS_S)
     assert repairs.count == REPAIRS_MAX + 1
+
+
+def test_each_sector_of_a_journal_may_rot_and_no_promise_and_no_vote_is_denied(
+    config: NodeConfig, tmp_path: Path
+) -> None:
+    written(config)
+    sound, struck = Path(config.data) / "journal", tmp_path / "struck"
+    journal = Journal.open(sound, segment_bytes=SEGMENT_BYTES)
+    journal.close()
+    counts: Counter[str] = Counter()
+    for rot in rots(sound):
+        shutil.rmtree(struck, ignore_errors=True)
+        shutil.copytree(sound, struck)
+        if not rot.strike(struck):
+            continue
+        try:
+            found = Journal.open(struck, segment_bytes=SEGMENT_BYTES)
+        except DamagedRecords:
+            counts["repaired"] += 1
+            continue
+        found.close()
+        assert found.recovered.groups == journal.recovered.groups
+        assert found.recovered.formed == journal.recovered.formed
+        counts["kept"] += 1
+    # Most of it is records; marks, single headers and free space do no harm.
+    assert counts["repaired"] > 200
+    assert counts["kept"] > 100
