@@ -344,7 +344,8 @@ class Election:
 
         How slow their disks are is not known here, so it may take longer the next time.
         """
-        usual_s = self._peers.patience_s + self._peers.slack_s
+        transfer_s = self._timing.transfer_s(self._limits.command_bytes_max)
+        usual_s = self._peers.patience_s + self._peers.slack_s + transfer_s
         return usual_s * (1 << min(self._attempts, DOUBLINGS_MAX))
 
     def _jitter(self) -> float:

@@ -73,11 +73,12 @@ class Timing:
     def of(cls, limits: Limits) -> Timing:
         """Return the times for nodes that handle commands of the length that ``limits`` allow.
 
-        A node that copies, checks and writes a long one hears and says nothing meanwhile.
+        A node that copies, checks and writes a long one hears and says nothing meanwhile, and its
+        disk has more to do.
         """
         usual = cls()
-        more = max(0, limits.command_bytes_max - PROMPT_BYTES_MAX)
-        return replace(usual, patience_s=usual.patience_s + more / HANDLED_BYTES_PER_S)
+        more_s = max(0, limits.command_bytes_max - PROMPT_BYTES_MAX) / HANDLED_BYTES_PER_S
+        return replace(usual, patience_s=usual.patience_s + more_s, stuck_s=usual.stuck_s + more_s)
 
     def transfer_s(self, size: int) -> float:
         """Return how much longer ``size`` bytes may take on their way than a short message."""

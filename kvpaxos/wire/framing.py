@@ -13,11 +13,11 @@ from kvpaxos.errors import WireError
 FRAME_VERSION: Final = 1
 """The first byte of every frame. A peer that sends another one speaks another language."""
 
-FRAME_BYTES_MAX: Final = 256 * 1024
+FRAME_BYTES_MAX: Final = 1088 * 1024
 """The longest payload of one frame. Longer ones are refused unread.
 
-What is longer travels in chunks: see `kvpaxos.wire.chunks`. So no frame takes long, and a
-heartbeat never has to wait for more than one.
+A batch of 1 MiB, which is the most unless one command is longer, fits. What is longer travels in
+chunks: see `kvpaxos.wire.chunks`. So no heartbeat has to wait for more than one frame.
 """
 
 _HEADER: Final = Struct(">BII")

@@ -316,7 +316,7 @@ def test_its_end_is_told_once(before: bool) -> None:  # noqa: FBT001
 
 def test_a_message_in_chunks_arrives_whole_and_short_ones_before_its_end() -> None:
     end = greeted()
-    long, short = accept(300_000), request(1)
+    long, short = accept(1_200_000), request(1)
     first, *rest = parcel(long)
     end.connection.dataReceived(first)
     assert end.host.contents == []
@@ -327,9 +327,9 @@ def test_a_message_in_chunks_arrives_whole_and_short_ones_before_its_end() -> No
     assert end.host.errors == []
 
 
-@pytest.mark.parametrize("size", [1_000_000, 2**31])
+@pytest.mark.parametrize("size", [2_000_000, 2**31])
 def test_a_peer_that_announces_too_long_a_message_is_dropped_at_its_first_chunk(size: int) -> None:
-    end = greeted(message_bytes_max=1_000_000)
+    end = greeted(message_bytes_max=2_000_000)
     end.connection.dataReceived(frame(pack(">BI", CHUNK_MARK, size) + b"x"))
     end.cut()
     assert [error.kind for error in end.host.errors] == ["garbage"]
@@ -338,7 +338,7 @@ def test_a_peer_that_announces_too_long_a_message_is_dropped_at_its_first_chunk(
 
 def test_a_peer_whose_chunks_do_not_fit_together_is_dropped() -> None:
     end = greeted()
-    first, *_ = parcel(accept(300_000))
+    first, *_ = parcel(accept(1_200_000))
     end.connection.dataReceived(first + first)
     end.cut()
     assert [error.kind for error in end.host.errors] == ["garbage"]
@@ -346,7 +346,7 @@ def test_a_peer_whose_chunks_do_not_fit_together_is_dropped() -> None:
 
 def test_what_a_lost_connection_brought_of_a_message_is_gone_with_it() -> None:
     end = greeted()
-    first, *rest = parcel(accept(300_000))
+    first, *rest = parcel(accept(1_200_000))
     end.connection.dataReceived(first)
     end.cut()
     assert [error.kind for error in end.host.errors] == ["lost"]
@@ -359,7 +359,7 @@ def test_what_a_lost_connection_brought_of_a_message_is_gone_with_it() -> None:
 
 def test_no_message_in_chunks_is_taken_before_the_greetings() -> None:
     end = End()
-    end.connection.dataReceived(frame(pack(">BI", CHUNK_MARK, 300_000) + b"x"))
+    end.connection.dataReceived(frame(pack(">BI", CHUNK_MARK, 3_000_000) + b"x"))
     end.cut()
     assert [error.kind for error in end.host.errors] == ["garbage"]
 

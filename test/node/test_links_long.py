@@ -16,7 +16,7 @@ from test.node.members import Cluster, Member, soon
 
 A, B = NodeId("n01"), NodeId("n02")
 BALLOT = Ballot(1, A)
-CHUNKS = 12
+CHUNKS = 3
 LONG = CHUNKS * CHUNK_BYTES_MAX - 1000
 """Less than the longest message, and more than the system takes from a sender at once."""
 

@@ -83,7 +83,7 @@ def test_no_frame_of_a_parcel_is_too_long(length: int) -> None:
     )
 
 
-@given(st.lists(st.integers(0, 3), max_size=12), st.integers(FRAME_BYTES_MAX + 1, 10**6))
+@given(st.lists(st.integers(0, 3), max_size=12), st.integers(FRAME_BYTES_MAX + 1, 4 * 10**6))
 def test_short_messages_pass_between_chunks(gaps: list[int], length: int) -> None:
     sent = message(length)
     frames = list(parcel_of(sent))
@@ -109,18 +109,21 @@ def test_nothing_else_begins_as_a_chunk_does() -> None:
     {
         "an empty chunk": ([chunk(FRAME_BYTES_MAX, b"")], "nothing in it"),
         "half a header": ([bytes([CHUNK_MARK, 0, 1])], "nothing in it"),
-        "a message over the limit": ([chunk(1_000_000, b"x")], "1000001 bytes, limit 1000000"),
-        "the longest announcement": ([chunk(2**32 - 1, b"x")], "limit 1000000"),
+        "a message over the limit": ([chunk(4_000_000, b"x")], "4000001 bytes, limit 4000000"),
+        "the longest announcement": ([chunk(2**32 - 1, b"x")], "limit 4000000"),
         "a message that fits a frame": ([chunk(FRAME_BYTES_MAX - 1, b"x")], "a frame holds it"),
         "a last chunk without a first": ([chunk(0, b"x")], "a frame holds it"),
-        "a chunk left out": ([chunk(900_000, b"x"), chunk(899_000, b"x")], "not 900000"),
-        "a chunk twice": ([chunk(900_000, b"x"), chunk(900_000, b"x")], "not 900000"),
-        "a second message": ([chunk(900_000, b"x"), chunk(800_000, b"x")], "not 900000"),
-        "more at the end than announced": ([chunk(900_000, b"x"), chunk(0, b"xx")], "not 900000"),
+        "a chunk left out": ([chunk(2_900_000, b"x"), chunk(2_899_000, b"x")], "not 2900000"),
+        "a chunk twice": ([chunk(2_900_000, b"x"), chunk(2_900_000, b"x")], "not 2900000"),
+        "a second message": ([chunk(2_900_000, b"x"), chunk(2_800_000, b"x")], "not 2900000"),
+        "more at the end than announced": (
+            [chunk(2_900_000, b"x"), chunk(0, b"xx")],
+            "not 2900000",
+        ),
     }.values(),
 )
 def test_what_no_honest_peer_sends_is_refused(stream: list[bytes], sentence: str) -> None:
-    joiner = Joiner(message_bytes_max=1_000_000)
+    joiner = Joiner(message_bytes_max=4_000_000)
     *before, last = stream
     assert [joiner.take(payload) for payload in before] == [None] * len(before)
     with pytest.raises(WireError, match=sentence):
@@ -151,13 +154,15 @@ def test_no_chunk_is_taken_where_none_may_come() -> None:
         st.one_of(
             st.binary(max_size=20),
             st.builds(chunk, st.integers(0, 2**32 - 1), st.binary(max_size=20)),
-            st.builds(chunk, st.integers(FRAME_BYTES_MAX, 300_000), st.binary(max_size=20)),
+            st.builds(
+                chunk, st.integers(FRAME_BYTES_MAX, FRAME_BYTES_MAX + 100), st.binary(max_size=20)
+            ),
         ),
         max_size=30,
     )
 )
 def test_a_hostile_stream_is_refused_or_brings_what_was_whole(stream: list[bytes]) -> None:
-    joiner = Joiner(message_bytes_max=1_000_000)
+    joiner = Joiner(message_bytes_max=4_000_000)
     sent = 0
     with suppress(WireError):
         for payload in stream:
