@@ -254,10 +254,16 @@ class Cluster:
         return started
 
     async def start_and_meet(self) -> list[Member]:
-        """Start all as members of a formed cluster, and wait until all have dialed all."""
+        """Start all as members of a formed cluster, and wait until all have dialed all.
+
+        It is as if they had talked: none reminds another of what it is, which would be counted.
+        """
         self.form()
         started = self.start()
         await self.met()
+        for member in started:
+            for link in member.links._links.values():
+                link.heard = True
         return started
 
     async def met(self) -> None:

@@ -197,7 +197,9 @@ async def test_a_member_that_is_heard_is_not_told_again_that_this_one_is_formed(
     three: Cluster,
 ) -> None:
     """To send messages it must know."""
-    a, b, _ = await three.start_and_meet()
+    three.form()
+    a, b, _ = three.start(clock=Clock())
+    await three.met()
     b.links.send(0, A, request(1))
     await a.until(lambda: a.messages(B) == [request(1)])
     a.links.switches.set(A, B, state="cut")
@@ -320,11 +322,6 @@ async def test_a_process_that_was_set_back_with_its_disk_is_refused_before_it_sa
 async def test_a_cut_link_still_tells_how_far_journals_have_come(three: Cluster) -> None:
     """And counts no loss for it: what is told belongs to the greetings."""
     a, b, _ = await three.start_and_meet()
-    # Each knows now that the other one is formed, and is not reminded.
-    a.links.send(0, B, request(1))
-    b.links.send(0, A, request(1))
-    await a.until(lambda: a.messages(B) == [request(1)])
-    await b.until(lambda: b.messages(A) == [request(1)])
     a.links.switches.set(None, None, state="cut")
     b.holds = Holds(20, "14")
     await soon(lambda: a.status(B)["records"] == 20)
