@@ -25,7 +25,8 @@ NO_MAJORITY = "and no majority says which one is right"
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
     """Three nodes that serve."""
-    with cluster(tmp_path) as made:
+    # Each scans its disk once it has started, and would find it first.
+    with cluster(tmp_path, storage={"scan_bytes_per_s": 0}) as made:
         made.start()
         yield made
 
