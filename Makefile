@@ -8,8 +8,11 @@ GIGABYTES ?= 10
 WRITES ?= 1000000
 SECTORS ?= 1
 
+# Many tests start nodes, which would read all of their source each time.
+unexport PYTHONDONTWRITEBYTECODE
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv fire fuzz big soak lint types format \
+.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak lint types format \
 	sim rot clean
 
 help: ## say what there is
@@ -44,6 +47,9 @@ test_kvPaxos: setup ## run the classic scenarios of a store on Paxos alone
 
 test_diskv: setup ## run the classic scenarios of crashes and lost disks
 	KVPAXOS_DISKV=50 $(BIN)/pytest test/labs/test_diskv.py -rP --timeout=0
+
+test_values: setup ## write, catch up and fail over with the longest values that can be set
+	KVPAXOS_VALUE_MIB=16 $(BIN)/pytest test/processes/test_long_values.py --timeout=0
 
 lint: setup ## look at style and at who imports whom
 	$(BIN)/ruff check

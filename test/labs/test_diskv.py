@@ -40,7 +40,7 @@ from test.labs.diskv import (
 
 pytestmark = pytest.mark.timeout(180)
 
-KILLS = int(os.environ.get("KVPAXOS_DISKV", "8"))
+KILLS = int(os.environ.get("KVPAXOS_DISKV", "4"))
 OVERWRITERS = 10
 OVERWRITES = 110 * KILLS // 50
 """By each of the overwriters: together ten times what the labs write, or less."""
