@@ -25,14 +25,14 @@ run: setup ## run three nodes on this machine, until Ctrl-C
 	@exec $(BIN)/kvpaxos up
 
 # Trial as a module: as a script it would find the "test" of Python's own library.
-# Two at a time, whatever the machine has, and trial beside them: many tests wait for
+# Three at a time, whatever the machine has, and trial beside them: most tests wait for
 # processes and disks. What trial says is kept for the end; Ctrl-C ends both.
 test: setup ## run all tests
 	@echo 'make test: pytest now, and trial beside it, which speaks when pytest is done'
 	@$(BIN)/python -m twisted.trial --temp-directory=_trial_temp test.partition \
 		>_trial_temp.log 2>&1 & trial=$$!; \
 	trap 'kill $$trial; exit 130' INT TERM; \
-	$(BIN)/pytest -n 2 --dist loadfile --no-loadscope-reorder; pytest=$$?; \
+	$(BIN)/pytest -n 3 --dist loadfile --no-loadscope-reorder; pytest=$$?; \
 	wait $$trial; trial=$$?; \
 	cat _trial_temp.log; \
 	if [ $$pytest -ne 0 ]; then echo "make test: pytest failed, see above" >&2; fi; \
