@@ -8,6 +8,7 @@ import click
 
 from kvpaxos.cli.arguments import Asked, asks
 from kvpaxos.cli.command import Command
+from kvpaxos.cli.nodes import settings_option
 
 
 @click.command(
@@ -58,14 +59,7 @@ def backup(asked: Asked, file: str, *, force: bool, stale: bool) -> None:
 )
 @click.argument("file", type=click.Path())
 @click.option("--node", "nodes", multiple=True, metavar="NAME", help="Only this node, such as n01.")
-@click.option(
-    "--settings",
-    "--config",
-    "settings",
-    metavar="FILE",
-    type=click.Path(),
-    help="The settings of the new cluster.",
-)
+@settings_option("The settings of the new cluster.")
 @click.option("--set-aside", "aside", is_flag=True, help="Move away what is there: to aside-1.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def restore(
@@ -113,14 +107,7 @@ def restore(
 @click.option(
     "--decided-only", is_flag=True, help="Leave out votes that may not have been decided."
 )
-@click.option(
-    "--settings",
-    "--config",
-    "settings",
-    metavar="FILE",
-    type=click.Path(),
-    help="The settings of the cluster.",
-)
+@settings_option("The settings of the cluster.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def recover(
     node: str,

@@ -7,6 +7,7 @@ import sys
 import click
 
 from kvpaxos.cli.command import Command
+from kvpaxos.cli.nodes import settings_option
 from kvpaxos.errors import ConfigError
 
 
@@ -26,14 +27,7 @@ from kvpaxos.errors import ConfigError
 )
 @click.argument("directory", metavar="[DIR]", required=False, type=click.Path())
 @click.option("--node", metavar="URL", help="Ask this node, such as 127.0.0.1:8801 or n01.")
-@click.option(
-    "--settings",
-    "--config",
-    "settings",
-    metavar="FILE",
-    type=click.Path(),
-    help="Where --node n01 is looked up.",
-)
+@settings_option("Where --node n01 is looked up.")
 @click.option(
     "--from", "from_slot", type=click.IntRange(1), metavar="SLOT", help="Begin with this slot."
 )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from kvpaxos.cli.command import Command
+from kvpaxos.cli.nodes import settings_option
 
 
 @click.group()
@@ -28,14 +29,7 @@ def node() -> None:
 @click.argument("name", metavar="NODE")
 @click.option("--data", metavar="DIR", type=click.Path(), help="Where its data goes, if elsewhere.")
 @click.option("--yes", is_flag=True, help="Give up the data that is there: move it to aside-1.")
-@click.option(
-    "--settings",
-    "--config",
-    "settings",
-    metavar="FILE",
-    type=click.Path(),
-    help="The settings of the cluster.",
-)
+@settings_option("The settings of the cluster.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def replace(name: str, data: str | None, settings: str | None, *, yes: bool, as_json: bool) -> None:
     """Let NODE, whose disk is lost, come back with an empty one.

@@ -35,15 +35,17 @@ def node_options(command: _Command) -> _Command:
         multiple=True,
         help=f"Ask these nodes, such as 127.0.0.1:8801. [default: the variable {NODES}]",
     )
-    settings = click.option(
-        "--settings",
-        "--config",
-        "settings",
-        metavar="FILE",
-        type=click.Path(),
-        help="Ask the nodes that this settings file names.",
+    return nodes(settings_option("Ask the nodes that this settings file names.")(command))
+
+
+def settings_option(meaning: str, name: str = "settings") -> Callable[[_Command], _Command]:
+    """Return what gives a command the option of a settings file.
+
+    :param name: what the command calls it.
+    """
+    return click.option(
+        "--settings", "--config", name, metavar="FILE", type=click.Path(), help=meaning
     )
-    return nodes(settings(command))
 
 
 def named_nodes(nodes: Sequence[str], settings: str | None) -> list[tuple[str, str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from kvpaxos.cli.command import Command
-from kvpaxos.cli.nodes import SETTINGS_NAME, read_cluster
+from kvpaxos.cli.nodes import SETTINGS_NAME, read_cluster, settings_option
 from kvpaxos.cli.paint import Painter
 from kvpaxos.config.cluster import (
     DATA_DIRECTORY,
@@ -62,14 +62,7 @@ LOG_LEVELS = ("debug", "info", "warn", "error", "critical")
     show_default=True,
     help="The HTTP port of n01; the others take those after it.",
 )
-@click.option(
-    "--settings",
-    "--config",
-    "config",
-    metavar="FILE",
-    type=click.Path(),
-    help="Run the cluster that this settings file describes.",
-)
+@settings_option("Run the cluster that this settings file describes.", name="config")
 @click.option("--allow-partitions", is_flag=True, help="Links may be cut through /kvman/links.")
 @click.option("--log-level", type=click.Choice(LOG_LEVELS), default="info", show_default=True)
 @click.option("--color/--no-color", default=None, help="Default: if this is a terminal.")

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.formation import EMPTY, Standing
+from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.rejoin import Probation
 
 _NEW_DISK = "this node has a new disk and does not vote yet: "
@@ -15,10 +16,23 @@ Standings = Mapping[NodeId, Standing | None]
 """Where the other members stand, durably; None for those that are not here."""
 
 
+def outside(node: NodeId, members: Sequence[NodeId], remains: str) -> str:
+    """Return why ``node`` cannot serve before it is part of a cluster that is formed.
+
+    :param remains: where its old journal is kept, if that was damaged; else empty.
+    """
+    others = ", ".join(member for member in members if member != node)
+    if not remains:
+        return f"the cluster has not formed yet: all of {others} are needed"
+    # Every quorum that this node can belong to must have one of them in it.
+    needed = len(members) - Quorum(frozenset(members)).size + 1
+    return f"it waits for word from {needed} of {others} whose disks are sound{_told(remains)}"
+
+
 def unfit(awaited: Collection[NodeId], standings: Standings, remains: str) -> str | None:
     """Return what a node waits for that has not taken an incarnation yet, or None.
 
-    :param remains: where its old journal is kept, if that was damaged; else empty.
+    :param remains: as above.
     """
     if not awaited:
         return None
@@ -45,11 +59,11 @@ def without_its_state(donor: NodeId, received_bytes: int) -> str:
     )
 
 
-def left_alone(standings: Standings, decided_through: Slot) -> str | None:
+def left_alone(standings: Standings, quorum: Quorum, decided_through: Slot) -> str | None:
     """Return why a sound node can decide nothing, if empty disks are why; else None."""
     sound = [node for node, standing in standings.items() if standing and standing.formed]
     empty = [node for node, standing in standings.items() if standing == EMPTY]
-    if not empty or 2 * (len(sound) + 1) > len(standings) + 1:
+    if not empty or len(sound) + 1 >= quorum.size:
         return None
     missing = set(standings).difference(sound)
     return (

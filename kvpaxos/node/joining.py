@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from random import Random
 
 from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.recovery import formation_of, origin_of
-from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId
-from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.wire.greeting import Holds
 
 
@@ -50,17 +47,4 @@ def introduction(
         rules=f"value_bytes_max={cluster.limits.value_bytes_max}",
         held=held,
         origin=origin_of(journal, state),
-    )
-
-
-def outside(node: NodeId, members: Sequence[NodeId], repairs: Repairs) -> str:
-    """Return why ``node`` cannot serve before it is part of a cluster that is formed."""
-    others = [member for member in members if member != node]
-    if not repairs.without_journal:
-        return f"the cluster has not formed yet: all of {', '.join(others)} are needed"
-    # Every quorum that this node can belong to must have one of them in it.
-    needed = len(members) - Quorum(frozenset(members)).size + 1
-    return (
-        f"it waits for word from {needed} of {', '.join(others)} whose disks are sound; its old"
-        f" journal was damaged, and is {repairs.kept}"
     )

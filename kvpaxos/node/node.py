@@ -27,10 +27,11 @@ from kvpaxos.journal.log import Journal
 from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
 from kvpaxos.node.departure import Departure
 from kvpaxos.node.disk import Disk
+from kvpaxos.node.doubts import outside
 from kvpaxos.node.driver import Driver
 from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
 from kvpaxos.node.http.store import Described, LinkChange
-from kvpaxos.node.joining import introduction, outside
+from kvpaxos.node.joining import introduction
 from kvpaxos.node.links import Links
 from kvpaxos.node.overview import Overview, core_limits
 from kvpaxos.node.persister import Persister
@@ -167,7 +168,7 @@ class Node(MultiService):
         self._http = await serve(self._face, self._cluster, self._config, self._reactor)
         if self.halted():
             return
-        self._trouble = outside(self.node, self._members, self._repairs)
+        self._trouble = outside(self.node, self._members, self._overview.remains())
         always = (self._links, self._persister, self._prober, self._space, self._scanner)
         for part in (*always, self._states.comparer):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]

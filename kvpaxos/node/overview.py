@@ -92,16 +92,18 @@ class Overview:
             return self.delay()
         standings, replica = self.links.standings(), self.driver.replica
         if replica.probation is not None:
-            return doubts.on_probation(replica.probation, standings, self._remains())
-        return doubts.left_alone(standings, replica.learner.decided_through)
+            return doubts.on_probation(replica.probation, standings, self.remains())
+        quorum = replica.peers.quorum
+        return doubts.left_alone(standings, quorum, replica.learner.decided_through)
 
     def delay(self) -> str | None:
         """Return why this node, on a new disk, does not come into its cluster yet, or None."""
         if self.driver is not None or self.links is None or self.halted:
             return None
-        return doubts.unfit(self.links.awaited(), self.links.standings(), self._remains())
+        return doubts.unfit(self.links.awaited(), self.links.standings(), self.remains())
 
-    def _remains(self) -> str:
+    def remains(self) -> str:
+        """Return where this node's old journal is kept, if that was damaged; else nothing."""
         if self._repairs is None or not self._repairs.without_journal:
             return ""
         return self._repairs.kept

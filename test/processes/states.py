@@ -70,9 +70,10 @@ def wait_for_equal_states(nodes: Sequence[Node]) -> None:
 
 
 def wait_for(holds: Callable[[], object]) -> None:
+    """Return once something is so. It is asked of other processes, which do not tell."""
     deadline = time.monotonic() + START_S
     while not holds():
-        assert time.monotonic() < deadline
+        assert time.monotonic() < deadline, holds
 
 
 def _first_kept(node: Node) -> int:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import shutil
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 
 import pytest
 
 from test.cli.commands import Done, Shell
-from test.processes.cluster import START_S, Cluster, Node, Reply, cluster
+from test.processes.cluster import Cluster, Node, Reply, cluster
+from test.processes.states import wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -38,12 +38,6 @@ def append(node: Node) -> Reply:
 def applied(node: Node) -> int:
     slot: int = node.ask("GET", "/kvman/status").body["applied"]
     return slot
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + START_S
-    while not holds():
-        assert time.monotonic() < deadline, holds
 
 
 def shell_of(made: Cluster) -> Shell:

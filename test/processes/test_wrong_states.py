@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -15,7 +14,8 @@ from kvpaxos.engine.rocks import RocksEngine
 from kvpaxos.node.recovery import GROUP
 from kvpaxos.store.entry import decode_entry, encode_entry
 from kvpaxos.store.layout import Layout
-from test.processes.cluster import START_S, Cluster, Node, cluster
+from test.processes.cluster import Cluster, Node, cluster
+from test.processes.states import wait_for
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -29,12 +29,6 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path, storage={"scan_bytes_per_s": 0}) as made:
         made.start()
         yield made
-
-
-def wait_for(holds: Callable[[], object]) -> None:
-    deadline = time.monotonic() + START_S
-    while not holds():
-        assert time.monotonic() < deadline, holds
 
 
 def agrees(node: Node) -> bool:
@@ -51,6 +45,15 @@ def says(node: Node, sentence: str) -> bool:
     return reply.status == 503 and sentence in reply.body["message"]
 
 
+def stop_and_tamper(three: Cluster, node: Node) -> None:
+    """Have all nodes hold a key and agree on it, and change it on the disk of one, which stops."""
+    assert three.nodes[0].ask("POST", "/kv/set", key="k", value="v1").done
+    for each in three.nodes:
+        wait_for(partial(agrees, each))
+    three.signal(node, signal.SIGTERM)
+    tamper(three.directory / node.name)
+
+
 def tamper(directory: Path) -> None:
     """Change what the key holds on the disk of a node that is stopped, as no command has."""
     place = Layout(GROUP).user(b"k")
@@ -64,11 +67,7 @@ def tamper(directory: Path) -> None:
 
 def test_whoever_is_wrong_is_named_and_gets_the_state_of_another(three: Cluster) -> None:
     n01, n02, n03 = three.nodes
-    assert n01.ask("POST", "/kv/set", key="k", value="v1").done
-    for node in three.nodes:
-        wait_for(partial(agrees, node))
-    three.signal(n02, signal.SIGTERM)
-    tamper(three.directory / "n02")
+    stop_and_tamper(three, n02)
     three.start(n02)
     # It shows when the record is taken away.
     assert n01.ask("POST", "/kv/set", key="k", value="v2").done
@@ -87,11 +86,7 @@ def test_whoever_is_wrong_is_named_and_gets_the_state_of_another(three: Cluster)
 
 def test_without_a_majority_those_that_differ_answer_nothing(three: Cluster) -> None:
     n01, n02, n03 = three.nodes
-    assert n01.ask("POST", "/kv/set", key="k", value="v1").done
-    for node in three.nodes:
-        wait_for(partial(agrees, node))
-    three.signal(n02, signal.SIGTERM)
-    tamper(three.directory / "n02")
+    stop_and_tamper(three, n02)
     three.kill(n03)
     three.start(n02)
     n01.ask("POST", "/kv/set", key="k", value="v2")
