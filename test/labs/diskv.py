@@ -18,7 +18,6 @@ from typing import ParamSpec, TypeVar
 
 from test.processes.cluster import START_S, Cluster, Node, Reply, Unreachable
 from test.processes.disks import Use, use_of
-from test.processes.forked import ForkedCluster
 
 CLERK_S = 60.0
 """A clerk tries for so long; in the labs for ever."""
@@ -293,7 +292,7 @@ def group(directory: Path, count: int, *, unreliable: bool = False) -> Iterator[
     """Provide nodes that serve, and leave neither process nor thread behind."""
     seed = int(os.environ.get("KVPAXOS_SEED") or SystemRandom().getrandbits(32))
     print(f"seed {seed}")  # noqa: T201 -- pytest shows it with what fails
-    nodes = ForkedCluster(directory, count, storage=STORAGE)
+    nodes = Cluster(directory, count, storage=STORAGE)
     made = Group(nodes, Random(seed))
     try:
         made.begin(unreliable=unreliable)

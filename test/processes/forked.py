@@ -6,6 +6,7 @@ is forked is a process like any other, and runs what the command ``twistd`` runs
 
 from __future__ import annotations
 
+import atexit
 import multiprocessing
 import os
 import sys
@@ -13,10 +14,6 @@ from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Final, TextIO
-
-from typing_extensions import override
-
-from test.processes.cluster import Cluster
 
 _PRELOADED: Final = (
     "__main__",
@@ -36,14 +33,6 @@ _PRELOADED: Final = (
 """Most of what a node needs. Klein is not there: it installs a reactor, which cannot be forked."""
 
 _CONTEXT: Final = multiprocessing.get_context("forkserver")
-
-
-class ForkedCluster(Cluster):
-    """A `Cluster` whose nodes are forked."""
-
-    @override
-    def _spawn(self, arguments: Sequence[str]) -> Forked:
-        return Forked(arguments, self.directory)
 
 
 class Forked:
@@ -96,4 +85,8 @@ def _run(arguments: Sequence[str], directory: Path, output: Connection) -> None:
         os.dup2(output.fileno(), stream)
     output.close()
     sys.argv = ["twistd", *arguments]
-    twistd.run()
+    try:
+        twistd.run()
+    finally:
+        # They say how a node ended, and are left out where a process was forked.
+        atexit._run_exitfuncs()
