@@ -267,6 +267,15 @@ class Directory:
         except OSError as error:
             raise refusal(self.path, "list", error) from error
 
+    def names_if_any(self) -> list[str]:
+        """Return the names of the files, in order: none if there is no such directory."""
+        try:
+            return sorted(self._files.names(self.path))
+        except (FileNotFoundError, NotADirectoryError):
+            return []
+        except OSError as error:
+            raise refusal(self.path, "list", error) from error
+
     def create(self, name: str) -> File:
         """Make an empty file that does not exist yet."""
         path = self.path / name

@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 
 from kvpaxos.errors import DiskError
@@ -105,14 +107,14 @@ class Journal:
         lock: File,
         segment_bytes: int,
         salt: Digest | None,
-        make_room: Callable[[], bool],
+        spares: Spares,
     ) -> None:
         self.path = directory.path
         self._directory = directory
         self._lock = lock
         self._segment_bytes = segment_bytes
         self._fuse = _Fuse(directory.path)
-        self._spares = Spares(directory, segment_bytes, make_room)
+        self._spares = spares
         self._forgettable: dict[int, Slot] = {}
         replay = recover(directory) or self._begin(salt)
         self._state = replay.state
@@ -135,6 +137,7 @@ class Journal:
         files: Files = OS_FILES,
         salt: Digest | None = None,
         make_room: Callable[[], bool] = lambda: False,
+        new_lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> Journal:
         """Return the journal in ``directory``, which is made if need be.
 
@@ -142,6 +145,8 @@ class Journal:
         :param salt: what the chain of a new journal starts from, 16 bytes; random if None.
         :param make_room: called, on any thread, if there is no room for a new segment; returns
             whether it freed any.
+        :param new_lock: makes the lock that keeps the thread which writes out of a file that
+            another one still prepares.
         :raises StartError: if another process has it open, or another version wrote it.
         :raises DamagedRecords: if something that was synced is not whole.
         :raises DiskError: if the disk refuses.
@@ -152,7 +157,8 @@ class Journal:
         place.make()
         lock = place.lock()
         try:
-            return cls(place, lock, segment_bytes, salt, make_room)
+            spares = Spares(place, segment_bytes, make_room, new_lock)
+            return cls(place, lock, segment_bytes, salt, spares)
         except BaseException:
             lock.close()
             raise

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from threading import Lock
 from typing import Final
 
@@ -20,6 +21,7 @@ class Spares:
     `prepare` may be called on another thread than `take`.
 
     :param make_room: is called when the disk is full, and returns whether it freed any.
+    :param lock: makes what keeps one thread waiting for the other.
     """
 
     def __init__(
@@ -27,11 +29,12 @@ class Spares:
         directory: Directory,
         segment_bytes: int,
         make_room: Callable[[], bool] = lambda: False,
+        lock: Callable[[], AbstractContextManager[object]] = Lock,
     ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._make_room = make_room
-        self._lock = Lock()
+        self._lock = lock()
         self._made = 0
         self._ready: tuple[str, File] | None = None
 

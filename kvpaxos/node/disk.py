@@ -10,8 +10,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from queue import Empty, SimpleQueue
-from threading import Thread
+from queue import Empty
 from typing import Final, NamedTuple, TypeAlias
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -22,6 +21,7 @@ from twisted.python.failure import Failure
 from kvpaxos.errors import DiskError, JournalDamaged, Unavailable
 from kvpaxos.journal.log import Journal
 from kvpaxos.journal.state import needs_sync
+from kvpaxos.node.threads import SYSTEM_THREADS, Queue, Threads
 from kvpaxos.paxos.ballot import NO_SLOT, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.records import Record
@@ -56,6 +56,7 @@ class Disk:
     :param durable: called with `durable` each time that has grown.
     :param failed: called once, if a disk refuses or a file is damaged. The node must stop then.
     :param monotonic: seconds; called on the other threads too.
+    :param threads: where those come from.
     :ivar number: how many records there are, those included that are still queued.
     :ivar durable: how many of them would survive a power cut.
     :ivar last_sync_s: how long the last sync took, in seconds.
@@ -73,6 +74,7 @@ class Disk:
         durable: Callable[[int], None],
         failed: Callable[[DiskError | JournalDamaged], None],
         monotonic: Callable[[], float],
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         self.journal = journal
         self.number = journal.records
@@ -89,16 +91,14 @@ class Disk:
         self._unsynced: deque[tuple[int, float]] = deque()
         self._waiting: deque[tuple[int, Deferred[None]]] = deque()
         self._queued: list[_Work] = []
-        self._work: SimpleQueue[list[_Work] | None] = SimpleQueue()
-        self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._work: Queue[list[_Work] | None] = threads.queue()
+        self._jobs: Queue[_Job | None] = threads.queue()
         self._reader = journal.reader()
         self._forgotten: dict[int, Slot] = {}
         self._spare_due = 0.0
         self._preparing = False
-        self._writer_thread = Thread(target=self._run_writer, name="journal writer", daemon=True)
-        self._reader_thread = Thread(target=self._run_reader, name="journal reader", daemon=True)
-        self._writer_thread.start()
-        self._reader_thread.start()
+        self._writer_thread = threads.start(self._run_writer, "journal writer")
+        self._reader_thread = threads.start(self._run_reader, "journal reader")
 
     def append(self, group: int, records: Sequence[Record]) -> int:
         """Queue ``records``, and return the number of the last one.

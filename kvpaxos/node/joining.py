@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from random import Random
+
+from twisted.internet.interfaces import IStreamClientEndpoint
 
 from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.journal.log import Journal
@@ -11,6 +14,13 @@ from kvpaxos.node.recovery import formation_of, origin_of
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId
 from kvpaxos.wire.greeting import Holds
+
+
+def doors(
+    cluster: ClusterConfig, node: str, dialing: Callable[[str], IStreamClientEndpoint]
+) -> dict[NodeId, IStreamClientEndpoint]:
+    """Return how ``node`` dials each of the other members."""
+    return {NodeId(peer.node): dialing(peer.dial) for peer in cluster.nodes if peer.node != node}
 
 
 def introduction(

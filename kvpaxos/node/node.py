@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -24,25 +25,23 @@ from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.engine.shelf import Shelf
 from kvpaxos.errors import KvPaxosError, StartError
 from kvpaxos.journal.log import Journal
-from kvpaxos.node.addresses import dialing_endpoint, listening_endpoint
 from kvpaxos.node.departure import Departure
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.doubts import outside
 from kvpaxos.node.driver import Driver
 from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
 from kvpaxos.node.http.store import Described, LinkChange
-from kvpaxos.node.joining import introduction
+from kvpaxos.node.joining import doors, introduction
 from kvpaxos.node.links import Links
 from kvpaxos.node.overview import Overview, core_limits
 from kvpaxos.node.persister import Persister
+from kvpaxos.node.platform import SYSTEM, Platform
 from kvpaxos.node.prober import Prober
 from kvpaxos.node.recovery import GROUP, durable_through, remember, replay
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.replacement import clear
 from kvpaxos.node.requests import Requests
 from kvpaxos.node.scanner import scanner_of
-from kvpaxos.node.serving import serve
-from kvpaxos.node.space import watched
 from kvpaxos.node.states import States, open_state
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
@@ -51,7 +50,6 @@ from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Message
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Record, Started
-from kvpaxos.paxos.replica import Replica
 
 
 class Node(MultiService):
@@ -83,6 +81,7 @@ class Node(MultiService):
         fatal: Callable[[Exception], None],
         shutdown: Callable[[], None],
         monotonic: Callable[[], float] = time.monotonic,
+        platform: Platform = SYSTEM,
     ) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.node = NodeId(config.node)
@@ -96,7 +95,7 @@ class Node(MultiService):
         self._reactor = reactor
         self._random = random
         self._refuse, self._fatal, self._shutdown = refuse, fatal, shutdown
-        self._monotonic = monotonic
+        self._monotonic, self._platform = monotonic, platform
         self._boot = journal.recovered.boot + 1
         self._overview = Overview(config.node, cluster, monotonic, repairs)
         self._requests = Requests(self._post, monotonic, self.leader)
@@ -127,6 +126,7 @@ class Node(MultiService):
         """
         opened.callback(self.journal.close)
         # First: what is opened next may need the room of the reserve.
+        watched = self._platform.watched
         self._space = watched(self._cluster, self._config, self.journal.path, self._reactor)
         opened.callback(self._shelf.close)
         alone = len(self._members) == 1
@@ -145,6 +145,7 @@ class Node(MultiService):
             durable=self._durable,
             failed=self.halt,
             monotonic=self._monotonic,
+            threads=self._platform.threads,
         )
         self._space.cramped = self._disk.seek_room
         self._persister = self._make_persister(durable)
@@ -156,7 +157,7 @@ class Node(MultiService):
             clock=self._reactor,
         )
         self._overview.opened(self._disk, self._links, self._persister, self._space, self._states)
-        owned = (self._cluster, self.journal, self._state, self._repairs)
+        owned = (self._cluster, self.journal, self._state, self._repairs, self._platform.threads)
         self._scanner = scanner_of(*owned, reactor=self._reactor, failed=self._broken)
         self._overview.scanner = self._scanner
 
@@ -165,6 +166,7 @@ class Node(MultiService):
         await self._persist([Started(self._boot)])
         if self.halted():
             return
+        serve = self._platform.serve
         self._http = await serve(self._face, self._cluster, self._config, self._reactor)
         if self.halted():
             return
@@ -239,6 +241,7 @@ class Node(MultiService):
             failed=self._broken,
             reactor=self._reactor,
             random=self._random,
+            threads=self._platform.threads,
         )
 
     def _make_persister(self, durable: Slot) -> Persister:
@@ -252,6 +255,7 @@ class Node(MultiService):
             persisted=self._persisted,
             failed=self._broken,
             may_flush=self._space.may_flush,
+            threads=self._platform.threads,
         )
 
     def _make_links(self) -> Links:
@@ -266,12 +270,8 @@ class Node(MultiService):
         return Links(
             self._reactor,
             handshake=handshake,
-            peers={
-                NodeId(peer.node): dialing_endpoint(self._reactor, peer.dial)
-                for peer in self._cluster.nodes
-                if peer.node != self.node
-            },
-            listener=listening_endpoint(self._reactor, self._config.peer),
+            peers=doors(self._cluster, self.node, partial(self._platform.dialing, self._reactor)),
+            listener=self._platform.listening(self._reactor, self._config.peer),
             switches=Switches(
                 self.node,
                 self._members,
@@ -293,9 +293,9 @@ class Node(MultiService):
     def _formed(self, cluster: str, formation: Formation) -> None:
         if self.halted():
             return
-        clear(Path(self._config.data))
+        clear(Path(self._config.data), self._platform.files)
         memory = remember(self.journal, self._state, self._boot, formation.incarnation)
-        replica = Replica(
+        replica = self._platform.replica(
             self.node,
             Quorum(frozenset(self._members)),
             memory,

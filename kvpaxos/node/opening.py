@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -21,12 +22,21 @@ VOLATILE_SEGMENT_BYTES: Final = 4 * 1024 * 1024
 """The most that a segment of a journal in memory takes: it is forgotten in small pieces."""
 
 
-def open_journal(cluster: ClusterConfig, config: NodeConfig, repairs: Repairs) -> Journal:
+def open_journal(
+    cluster: ClusterConfig,
+    config: NodeConfig,
+    repairs: Repairs,
+    *,
+    open_at: Callable[[Path], Journal] | None = None,
+    shelf: Callable[[], Shelf] | None = None,
+) -> Journal:
     """Return the journal of a node, if it is that of this node in this cluster.
 
     One that is damaged is set aside, with its state, and an empty one is returned: this node has a
     new disk then, and the other members know what it needs. Without others it stays where it is.
 
+    :param open_at: opens the journal in a directory that is no directory of this machine.
+    :param shelf: returns the place of the state, if it is not on this machine either.
     :raises StartError: it is another node's, in use, or of another version.
     :raises JournalDamaged: it is damaged, and there is no other member.
     :raises DiskError: the disk refuses.
@@ -38,15 +48,16 @@ def open_journal(cluster: ClusterConfig, config: NodeConfig, repairs: Repairs) -
         return Journal.open(path, segment_bytes=size, files=MemoryFiles())
 
     room = partial(release, path.parent)
+    open_at = open_at or partial(Journal.open, segment_bytes=size, make_room=room)
     try:
-        journal = Journal.open(path, segment_bytes=size, make_room=room)
+        journal = open_at(path)
     except DamagedRecords as damage:
         if len(cluster.members) == 1:
             raise
         # What is left of it may still say whose it is.
         _check_owner(path, damage.forming, cluster, config)
-        repairs.put_journal_aside(shelf_of(cluster, config))
-        journal = Journal.open(path, segment_bytes=size, make_room=room)
+        repairs.put_journal_aside(shelf() if shelf else shelf_of(cluster, config))
+        journal = open_at(path)
     try:
         _check_owner(path, journal.recovered.forming, cluster, config)
     except StartError:

@@ -10,10 +10,10 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
 from kvpaxos.node.state import State
+from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 from kvpaxos.paxos.ballot import Slot
 
 CHECK_S: Final = 0.1
@@ -45,6 +45,7 @@ class Persister(Service):
         persisted: Callable[[Slot], None],
         failed: Callable[[Failure], None],
         may_flush: Callable[[int], bool] = lambda _: True,
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         """Make a persister that does nothing before it is started.
 
@@ -65,7 +66,7 @@ class Persister(Service):
         self._persisted = persisted
         self._failed = failed
         self._may_flush = may_flush
-        self._pool = ThreadPool(0, 1, name="kvpaxos state")
+        self._pool = threads.worker("kvpaxos state")
         self._check: IDelayedCall | None = None
         self._paused = False
         self._busy = False

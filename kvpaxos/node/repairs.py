@@ -18,7 +18,7 @@ from twisted.logger import Logger
 
 from kvpaxos.engine.shelf import DAMAGED_JOURNAL, DAMAGED_STATE, STATE, Shelf
 from kvpaxos.errors import JournalDamaged
-from kvpaxos.journal.files import OS_FILES, Directory
+from kvpaxos.journal.files import OS_FILES, Directory, Files
 from kvpaxos.journal.recovery import recover
 
 JOURNAL: Final = "journal"
@@ -40,15 +40,17 @@ class Repairs:
     """What became of the damage to one node's disk, over all its runs in this process.
 
     :param data: the directory of the node, which need not exist.
+    :param files: the file system that it is in.
     :ivar count: how often the node was started again because of damage.
     :ivar findings: what was found lately, the newest last: a sentence each.
     :ivar set_aside: what was moved out of the way and is still there, since whenever.
     """
 
-    def __init__(self, data: Path) -> None:
+    def __init__(self, data: Path, files: Files = OS_FILES) -> None:
         self.count = 0
         self.findings: deque[str] = deque(maxlen=FINDINGS_MAX)
         self._data = data
+        self._files = files
         self._times: deque[float] = deque(maxlen=REPAIRS_MAX)
         self.set_aside: list[Path] = []
         self.look()
@@ -66,11 +68,10 @@ class Repairs:
 
     def look(self) -> None:
         """See what is there."""
-        if self._data.is_dir():
-            names = Directory(OS_FILES, self._data).names()
-            kinds = (DAMAGED_JOURNAL, DAMAGED_STATE)
-            found = [name for kind in kinds for _, name in sorted(_numbered(names, kind))]
-            self.set_aside = [self._data / name for name in found]
+        names = Directory(self._files, self._data).names_if_any()
+        kinds = (DAMAGED_JOURNAL, DAMAGED_STATE)
+        found = [name for kind in kinds for _, name in sorted(_numbered(names, kind))]
+        self.set_aside = [self._data / name for name in found]
 
     def note(self, finding: str) -> None:
         """Remember what was found."""
@@ -94,7 +95,8 @@ class Repairs:
         :raises StartError: another process has it by now.
         :raises DiskError: the disk refuses. To try again is safe.
         """
-        journal, data = Directory(OS_FILES, self._data / JOURNAL), Directory(OS_FILES, self._data)
+        journal = Directory(self._files, self._data / JOURNAL)
+        data = Directory(self._files, self._data)
         lock = journal.lock()
         try:
             recover(journal)

@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Final
 
-from kvpaxos.journal.files import OS_FILES, refusal
+from kvpaxos.journal.files import OS_FILES, Directory, Files, refusal
 
 MARK: Final = "rejoin"
 """What the mark is called."""
@@ -42,15 +42,12 @@ def mark(directory: Path) -> None:
         raise refusal(path, "make", error) from error
 
 
-def clear(directory: Path) -> None:
+def clear(directory: Path, files: Files = OS_FILES) -> None:
     """Take the mark away, if there is one: the node has come back.
 
     :raises DiskError: the disk refuses.
     """
-    path = directory / MARK
-    try:
-        if path.exists():
-            path.unlink()
-            OS_FILES.sync_directory(directory)
-    except OSError as error:
-        raise refusal(path, "delete", error) from error
+    place = Directory(files, directory)
+    if MARK in place.names_if_any():
+        place.remove(MARK)
+        place.sync()

@@ -8,7 +8,6 @@ must give the digest that has been kept from change to change. What is found has
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import Any, Final, Literal
@@ -19,7 +18,6 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig
@@ -27,6 +25,7 @@ from kvpaxos.errors import StateClosed
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.state import State
+from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 
 PIECE_BYTES: Final = 128 * 1024
 """After so many bytes, about, it pauses."""
@@ -55,6 +54,7 @@ class Scanner(Service):
         every_s: int,
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         failed: Callable[[Failure], None],
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         """Make a scanner that does nothing before it is started.
 
@@ -73,8 +73,8 @@ class Scanner(Service):
         self._every_s = every_s
         self._reactor = reactor
         self._failed = failed
-        self._pool = ThreadPool(0, 1, name="kvpaxos scan")
-        self._stopping = threading.Event()
+        self._pool = threads.worker("kvpaxos scan")
+        self._stopping = threads.signal()
         self._next: IDelayedCall | None = None
         self._scanning: Deferred[None] = succeed(None)
 
@@ -169,6 +169,7 @@ def scanner_of(
     journal: Journal,
     state: State,
     repairs: Repairs,
+    threads: Threads,
     *,
     reactor: Any,  # noqa: ANN401  (as above)
     failed: Callable[[Failure], None],
@@ -183,4 +184,5 @@ def scanner_of(
         every_s=storage.scan_every_s,
         reactor=reactor,
         failed=failed,
+        threads=threads,
     )

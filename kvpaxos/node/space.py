@@ -19,13 +19,13 @@ from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.threads import deferToThreadPool
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
 from kvpaxos.errors import DiskError
 from kvpaxos.journal.files import refusal
 from kvpaxos.journal.reserve import Reserve
+from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 
 _MIB: Final = 1024 * 1024
 
@@ -154,6 +154,7 @@ class Space(Service):
         marks: Marks,
         room: Room | None,
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         self.cramped: Callable[[], bool] = lambda: False
         self.alarm: str | None = None
@@ -164,7 +165,7 @@ class Space(Service):
         self._room = room
         self._reactor = reactor
         self._trouble: str | None = None
-        self._pool = ThreadPool(0, 1, name="kvpaxos space")
+        self._pool = threads.worker("kvpaxos space")
         self._next: IDelayedCall | None = None
         self._looking: Deferred[None] = succeed(None)
         if room is not None:

@@ -17,6 +17,7 @@ from kvpaxos.node.persister import Persister
 from kvpaxos.node.recovery import GROUP
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.state import State
+from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 from kvpaxos.node.transfer import Donor, Recipient
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import Fetch
@@ -60,6 +61,7 @@ class States:
         failed: Callable[[Failure], None],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         random: Random,
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         """Make one that does nothing before it is asked to.
 
@@ -81,6 +83,7 @@ class States:
             failed=failed,
             reactor=reactor,
             group=GROUP,
+            in_thread=threads.call,
         )
         self._journal = journal
         self._journal_bytes_max = journal_bytes_max
