@@ -23,6 +23,10 @@ LOCK_NAME: Final = "lock"
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What a system says when there is no room: nothing is broken."""
 
+_UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
+
+_PIECE: Final = 512 * 1024
+
 
 class Files(Protocol):
     """A file system, as far as the journal needs one. Refusals are `OSError`.
@@ -77,7 +81,17 @@ class Files(Protocol):
         """Give the handle back, and its lock if it has one."""
 
 
-class OsFiles(Files):
+class Disk(Files, Protocol):
+    """A file system on a disk, which may be full."""
+
+    def allocate(self, handle: int, size: int) -> None:
+        """Have the file take ``size`` bytes, really: not one with holes. It may take long."""
+
+    def free_bytes(self, directory: Path) -> int:
+        """Return how many bytes this user may still write to the disk of ``directory``."""
+
+
+class OsFiles(Disk):
     """The file system of this machine."""
 
     @override
@@ -160,6 +174,38 @@ class OsFiles(Files):
     @override
     def close(self, handle: int) -> None:
         os.close(handle)
+
+    @override
+    def allocate(self, handle: int, size: int) -> None:
+        if not _set_aside(handle, size):
+            _write_chance(handle, size)
+
+    @override
+    def free_bytes(self, directory: Path) -> int:
+        found = os.statvfs(directory)
+        return found.f_bavail * found.f_frsize
+
+
+def _set_aside(handle: int, size: int) -> bool:
+    """Have the system set ``size`` bytes aside, and return whether it knows how to."""
+    if not hasattr(os, "posix_fallocate"):
+        return False
+    try:
+        os.posix_fallocate(handle, 0, size)
+    except OSError as error:
+        if error.errno in _UNSUPPORTED:
+            return False
+        raise
+    return True
+
+
+def _write_chance(handle: int, size: int) -> None:
+    # Chance cannot be compressed: these bytes take the room that they seem to.
+    piece = memoryview(os.urandom(_PIECE))
+    done = 0
+    while done < size:
+        done += os.pwrite(handle, piece[: size - done], done)
+    os.fsync(handle)
 
 
 OS_FILES: Final = OsFiles()

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import errno
-import os
 from pathlib import Path
 from typing import Final
 
-from kvpaxos.journal.files import refusal
+from kvpaxos.journal.files import OS_FILES, Disk, refusal
 
 NAME: Final = "reserve"
 """The file, in the directory of the node."""
-
-_PIECE: Final = 512 * 1024
-_UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 
 class Reserve:
@@ -23,71 +18,57 @@ class Reserve:
     raise `DiskError` if the disk refuses.
     """
 
-    def __init__(self, directory: Path, size: int) -> None:
+    def __init__(self, directory: Path, size: int, disk: Disk = OS_FILES) -> None:
         self.path = directory / NAME
         self._size = size
+        self._disk = disk
 
     @property
     def held(self) -> bool:
         """Whether it is there, in full."""
         try:
-            return self.path.stat().st_size >= self._size
+            handle = self._disk.open(self.path)
         except FileNotFoundError:
             return False
         except OSError as error:
             raise refusal(self.path, "read", error) from error
+        try:
+            return self._disk.size(handle) >= self._size
+        except OSError as error:
+            raise refusal(self.path, "read", error) from error
+        finally:
+            self._disk.close(handle)
 
     def make(self) -> None:
         """Take the room, really: not a file with holes. It may take long."""
         try:
-            _allocate(self.path, self._size)
+            handle = self._opened()
+            try:
+                self._disk.allocate(handle, self._size)
+            finally:
+                self._disk.close(handle)
         except OSError as error:
             self.release()
             raise refusal(self.path, "make", error) from error
 
     def release(self) -> bool:
         """Give the room up. Return whether there was any to give."""
-        return release(self.path.parent)
+        return release(self.path.parent, self._disk)
+
+    def _opened(self) -> int:
+        try:
+            return self._disk.create(self.path)
+        except FileExistsError:
+            return self._disk.open(self.path)
 
 
-def release(directory: Path) -> bool:
+def release(directory: Path, disk: Disk = OS_FILES) -> bool:
     """Give up the reserve in ``directory``, whatever its size. See `Reserve.release`."""
     path = directory / NAME
     try:
-        path.unlink()
+        disk.remove(path)
     except FileNotFoundError:
         return False
     except OSError as error:
         raise refusal(path, "delete", error) from error
     return True
-
-
-def _allocate(path: Path, size: int) -> None:
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        if not _reserved(handle, size):
-            _write(handle, size)
-    finally:
-        os.close(handle)
-
-
-def _reserved(handle: int, size: int) -> bool:
-    """Have the system set ``size`` bytes aside, and return whether it knows how to."""
-    if not hasattr(os, "posix_fallocate"):
-        return False
-    try:
-        os.posix_fallocate(handle, 0, size)
-    except OSError as error:
-        if error.errno in _UNSUPPORTED:
-            return False
-        raise
-    return True
-
-
-def _write(handle: int, size: int) -> None:
-    # Chance cannot be compressed: these bytes take the room that they seem to.
-    piece = memoryview(os.urandom(_PIECE))
-    done = 0
-    while done < size:
-        done += os.pwrite(handle, piece[: size - done], done)
-    os.fsync(handle)

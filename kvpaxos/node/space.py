@@ -7,7 +7,6 @@ room, should not suffer from this disk. Once there is room again the node takes 
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,7 +22,7 @@ from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
 from kvpaxos.errors import DiskError
-from kvpaxos.journal.files import refusal
+from kvpaxos.journal.files import OS_FILES, refusal
 from kvpaxos.journal.reserve import Reserve
 from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 
@@ -282,14 +281,8 @@ def watched(
     """Return what watches the disks of ``node``, that of its ``journal`` among them; if any."""
     directory, marks = Path(node.data), Marks.of(cluster.storage)
     reserve = Reserve(directory, marks.reserve_bytes)
-    room = Room((directory, journal), marks, reserve, free_bytes)
+    room = Room((directory, journal), marks, reserve, OS_FILES.free_bytes)
     return Space(directory, marks, None if cluster.options.volatile else room, reactor)
-
-
-def free_bytes(place: Path) -> int:
-    """Return how many bytes this user may still write there."""
-    found = os.statvfs(place)
-    return found.f_bavail * found.f_frsize
 
 
 def _mib(size: int) -> str:
