@@ -35,12 +35,19 @@ class JournalReader:
         self._extents = extents
         self._cursors: deque[_Cursor] = deque()
 
-    def decided(self, group: int, from_slot: Slot, through: Slot, bytes_max: int) -> list[Decision]:
+    def decided(
+        self,
+        group: int,
+        from_slot: Slot,
+        through: Slot,
+        bytes_max: int,
+        commands_max: int | None = None,
+    ) -> list[Decision]:
         """Return the decided slots from ``from_slot`` on, in order and without a gap.
 
         It ends at ``through``, or at what is not known to be decided, or before the records
-        would exceed ``bytes_max``; but the first is returned whatever its size. Nothing is
-        returned if ``from_slot`` is forgotten.
+        would exceed ``bytes_max`` or hold more than ``commands_max`` commands; but the first is
+        returned whatever its size. Nothing is returned if ``from_slot`` is forgotten.
 
         A call that goes on where another ended does not search.
 
@@ -51,7 +58,7 @@ class JournalReader:
         if cursor is None:
             return []
         try:
-            decisions = cursor.read(through, bytes_max)
+            decisions = cursor.read(through, bytes_max, commands_max)
         except BaseException:
             cursor.close()
             raise
@@ -109,16 +116,18 @@ class _Cursor:
         """The number of the segment it stands in."""
         return self._extent.header.number
 
-    def read(self, through: Slot, bytes_max: int) -> list[Decision]:
+    def read(self, through: Slot, bytes_max: int, commands_max: int | None) -> list[Decision]:
         """Return the next decisions, and stand behind them. See `JournalReader.decided`."""
         found: list[Decision] = []
-        size = 0
+        size = commands = 0
         while self.next_slot <= through and (self._ready or self._advance()):
             decision, cost = self._ready[0]
             if decision.slot != self.next_slot:
                 break  # A state from elsewhere has brought what is between.
             size += cost
-            if found and size > bytes_max:
+            commands += len(decision.batch)
+            many = commands_max is not None and commands > commands_max
+            if found and (size > bytes_max or many):
                 break
             self._ready.popleft()
             found.append(decision)

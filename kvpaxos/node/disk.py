@@ -150,7 +150,12 @@ class Disk:
             self._queue(_Forget(group, through))
 
     def decided(
-        self, group: int, from_slot: Slot, through: Slot, bytes_max: int
+        self,
+        group: int,
+        from_slot: Slot,
+        through: Slot,
+        bytes_max: int,
+        commands_max: int | None = None,
     ) -> Deferred[list[Decision]]:
         """Read decided slots back. See `kvpaxos.journal.reader.JournalReader.decided`.
 
@@ -163,7 +168,7 @@ class Disk:
 
         def read() -> None:
             try:
-                decisions = self._reader.decided(group, from_slot, through, bytes_max)
+                decisions = self._reader.decided(group, from_slot, through, bytes_max, commands_max)
             except Exception:  # noqa: BLE001  (it goes to whoever asked)
                 self._reactor.callFromThread(found.errback, Failure())
             else:

@@ -55,6 +55,9 @@ INBOX_MAX: Final = 4096
 LOOKUP_BYTES_MAX: Final = 2 * 1024 * 1024
 """How much of the journal is sent to a lagging peer at once."""
 
+LOOKUP_COMMANDS_MAX: Final = 1024
+"""Nor more commands, though one slot always fits: the peer executes them all in one turn."""
+
 
 class StateMachine(Protocol):
     """What decided commands are executed by."""
@@ -86,7 +89,7 @@ class Disk(Protocol):
         """Allow the records of the slots through ``through`` to be deleted."""
 
     def decided(
-        self, group: int, from_slot: Slot, through: Slot, bytes_max: int
+        self, group: int, from_slot: Slot, through: Slot, bytes_max: int, commands_max: int
     ) -> Deferred[list[Decision]]:
         """Read decided slots back."""
 
@@ -349,7 +352,11 @@ class Driver:
             return outcome
 
         reading = self._disk.decided(
-            self._group, lookup.from_slot, lookup.through, LOOKUP_BYTES_MAX
+            self._group,
+            lookup.from_slot,
+            lookup.through,
+            LOOKUP_BYTES_MAX,
+            LOOKUP_COMMANDS_MAX,
         )
         reading.addCallback(found).addBoth(done).addErrback(self._halt_for)
 

@@ -10,7 +10,7 @@ from kvpaxos.config.cluster import ClusterConfig
 from kvpaxos.node import doubts
 from kvpaxos.node.comparer import COMPARE_SLOTS
 from kvpaxos.node.disk import Disk
-from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, Driver
+from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, LOOKUP_COMMANDS_MAX, Driver
 from kvpaxos.node.links import Links, link_limits
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
 from kvpaxos.node.repairs import Repairs
@@ -120,6 +120,7 @@ class Overview:
             "compare_slots": COMPARE_SLOTS,
             "compared_slots_max": SLOTS_MAX,
             "lookup_bytes_max": LOOKUP_BYTES_MAX,
+            "lookup_commands_max": LOOKUP_COMMANDS_MAX,
             "flush_bytes": FLUSH_BYTES,
             "flush_age_s": FLUSH_AGE_S,
         }

@@ -35,8 +35,14 @@ from kvpaxos.store.view import View
 PIECE_BYTES: Final = 256 * 1024
 """How much of a state is sent at once."""
 
+PIECE_RECORDS: Final = 256
+"""Nor more records, however short they are: each takes time of both, and clients wait meanwhile."""
+
 TRANSFER_BYTES_PER_S_MAX: Final = 32 * 1024 * 1024
 """No node asks for more of a state in a second: the others have clients to serve."""
+
+TRANSFER_RECORDS_PER_S_MAX: Final = 64 * 1024
+"""Nor for more records."""
 
 OFFERS_MAX: Final = 2
 """How many moments of its state a node keeps for others at a time."""
@@ -104,7 +110,7 @@ class Donor:
             return
         offer.asked_at = self._clock.seconds()
         try:
-            records = offer.view.piece(question.after or None, self._piece_bytes)
+            records = offer.view.piece(question.after or None, self._piece_bytes, PIECE_RECORDS)
         except StateClosed:
             # Another state has taken the place of the one it was of.
             self._end(number)
@@ -287,7 +293,8 @@ class Recipient:
             return
         if before // REPORT_BYTES != intake.bytes // REPORT_BYTES:
             self._log.info("{mib} MiB of the state have come", mib=intake.bytes // 2**20)
-        self._wait((intake.bytes - before) / TRANSFER_BYTES_PER_S_MAX, self._ask)
+        by_bytes = (intake.bytes - before) / TRANSFER_BYTES_PER_S_MAX
+        self._wait(max(by_bytes, len(piece.records) / TRANSFER_RECORDS_PER_S_MAX), self._ask)
 
     def _finish(self, slot: Slot) -> None:
         """Put the state that has come in the place of the old one."""

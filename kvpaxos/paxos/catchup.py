@@ -74,7 +74,9 @@ class CatchUps:
         through = min(question.through, self._learner.decided_through, most)
         if not self._learner.kept_from <= first <= through:
             return NOTHING
-        batches = self._learner.recall(first, through, self._limits.message_bytes_max)
+        batches = self._learner.recall(
+            first, through, self._limits.message_bytes_max, self._limits.catch_up_commands_max
+        )
         if batches is None:
             return Effects(lookups=(Lookup(pupil, first, through),))
         return _send(pupil, Decided(first, batches))

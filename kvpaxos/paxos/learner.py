@@ -114,17 +114,20 @@ class Learner:
         self.expect(self.decided_through)
         return tuple(decisions), _watermarks(decisions)
 
-    def recall(self, first: Slot, through: Slot, bytes_max: int) -> tuple[Batch, ...] | None:
+    def recall(
+        self, first: Slot, through: Slot, bytes_max: int, commands_max: int
+    ) -> tuple[Batch, ...] | None:
         """Return batches from ``first`` on, from memory; None if they are there no more."""
         through = min(through, self.decided_through)
         if first <= through and first not in self._recent:
             return None
         batches: list[Batch] = []
-        size = 0
+        size = commands = 0
         for slot in range(first, through + 1):
             batch = self._recent[Slot(slot)]
             size += size_of(batch)
-            if batches and size > bytes_max:
+            commands += len(batch)
+            if batches and (size > bytes_max or commands > commands_max):
                 break
             batches.append(batch)
         return tuple(batches)

@@ -30,6 +30,8 @@ class Limits:
     :ivar recent_bytes_max: decided batches kept in memory for peers that lag a little.
     :ivar message_bytes_max: where a promise, a catch-up or a forward is cut into pieces.
     :ivar catch_up_slots_max: decided slots in one catch-up, however small they are.
+    :ivar catch_up_commands_max: commands in one, though one slot always fits: whoever is taught
+        executes them all at once, and does nothing else meanwhile.
     :ivar hops_max: how often a forwarded command is passed on.
     """
 
@@ -45,6 +47,7 @@ class Limits:
     recent_bytes_max: int = 32 * MIB
     message_bytes_max: int = 2 * MIB
     catch_up_slots_max: int = 4096
+    catch_up_commands_max: int = 1024
     hops_max: int = 2
 
 

@@ -62,12 +62,14 @@ class View:
         """Yield everything that is equal on all replicas, as the engine holds it."""
         return self._snapshot.scan(*self._layout.replicated)
 
-    def piece(self, after: bytes | None, bytes_max: int) -> list[Record]:
+    def piece(
+        self, after: bytes | None, bytes_max: int, records_max: int | None = None
+    ) -> list[Record]:
         """Return what the engine holds above the place ``after``, or from the first, in order.
 
         All pieces together are the whole state, for `kvpaxos.store.intake` to make the same one
-        of. There are at most ``bytes_max`` bytes in one unless its only record has more; after
-        the last one comes an empty one.
+        of. There are at most ``bytes_max`` bytes in one unless its only record has more, and at
+        most ``records_max`` records; after the last one comes an empty one.
 
         :raises StateClosed: the view or the engine is closed.
         :raises StateDamaged: the node must stop.
@@ -82,7 +84,7 @@ class View:
         room = bytes_max - sum(map(_size, piece))
         for record in self._snapshot.scan(start, end):
             room -= _size(record)
-            if piece and room < 0:
+            if piece and (room < 0 or len(piece) == records_max):
                 break
             piece.append(record)
         return piece

@@ -178,11 +178,11 @@ def _pairs(field: object) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def _pair(field: object) -> tuple[bytes, bytes]:
-    match field:
-        case [bytes(place), bytes(held)]:
+    if type(field) is list and len(field) == 2:  # noqa: PLR2004 -- it is a pair
+        place, held = field
+        if type(place) is bytes and type(held) is bytes:
             return place, held
-        case _:
-            raise unexpected("pair", field)
+    raise unexpected("pair", field)
 
 
 def _health(field: object) -> Health:

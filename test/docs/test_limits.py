@@ -17,6 +17,7 @@ REACHED = {
     "batch_commands_max": "paxos/test_proposer.py::test_at_most",
     "bodies_bytes_max": "node/http/test_connection.py::test_all_bodies_together_have_a_limit",
     "body_bytes_max": "node/http/test_connection.py::test_a_body_of_exactly_the_limit_passes",
+    "catch_up_commands_max": "paxos/test_catchup.py::test_at_most",
     "catch_up_slots_max": "paxos/test_catchup.py::test_at_most",
     "client_sessions_bytes_max": "store/test_recent.py::test_bounds",
     "client_sessions_max": "store/test_recent.py::test_bounds",
@@ -59,6 +60,8 @@ REACHED = {
     "linger_s_max": "node/http/test_connection.py"
     "::test_what_follows_a_refusal_is_thrown_away_for_a_while",
     "lookup_bytes_max": "journal/test_reader.py::test_a_range_is_cut_by_bytes_but_never_to_nothing",
+    "lookup_commands_max": "journal/test_reader.py"
+    "::test_a_range_is_cut_by_commands_but_never_to_nothing",
     "memory_bytes": "big/fill.py::main",
     "message_bytes_max": "paxos/test_acceptor.py::test_a_promise_is_cut_in_parts_by_bytes",
     "open_bytes_max": "paxos/test_proposer.py"

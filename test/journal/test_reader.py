@@ -15,6 +15,7 @@ from kvpaxos.journal.log import Journal
 from kvpaxos.journal.reader import CURSORS_MAX, READ_BYTES, JournalReader
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Slot
 from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.messages import Vote
 from kvpaxos.paxos.records import Installed
 from test.journal.disks import MemoryDisk
 from test.journal.values import (
@@ -103,6 +104,22 @@ def test_a_range_is_cut_by_bytes_but_never_to_nothing() -> None:
     assert read(reader, 4, size=1) == [4]
     assert read(reader, 5, size=0) == [5]
     assert read(reader, 6, size=2100) == [6, 7]
+
+
+def test_a_range_is_cut_by_commands_but_never_to_nothing() -> None:
+    journal = open_journal(MemoryDisk())
+    batches = [batch(1) * 3, batch(2), batch(3) * 2, batch(4) * 9]
+    votes = [Vote(Slot(slot), LOW, one) for slot, one in enumerate(batches, 1)]
+    write_batches(journal, [[*votes, decided(4)]])
+    reader = journal.reader()
+
+    def read_some(first: int, commands: int) -> list[int]:
+        return slots(reader.decided(0, Slot(first), FAR, PLENTY, commands))
+
+    assert read_some(1, 5) == [1, 2]
+    assert read_some(3, 2) == [3]
+    assert read_some(4, 2) == [4]
+    assert read_some(1, 15) == [1, 2, 3, 4]
 
 
 def test_ranges_can_be_read_in_any_order_and_again() -> None:

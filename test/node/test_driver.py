@@ -12,7 +12,14 @@ from twisted.python.failure import Failure
 
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.errors import OutcomeUnknown, Unavailable
-from kvpaxos.node.driver import GRAIN_S, INBOX_MAX, TICK_S, Driver
+from kvpaxos.node.driver import (
+    GRAIN_S,
+    INBOX_MAX,
+    LOOKUP_BYTES_MAX,
+    LOOKUP_COMMANDS_MAX,
+    TICK_S,
+    Driver,
+)
 from kvpaxos.node.requests import Executed, Requests
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
@@ -68,8 +75,9 @@ class SlowDisk:
         self.forgotten = through
 
     def decided(
-        self, group: int, from_slot: Slot, through: Slot, bytes_max: int
+        self, group: int, from_slot: Slot, through: Slot, bytes_max: int, commands_max: int
     ) -> Deferred[list[Decision]]:
+        assert (bytes_max, commands_max) == (LOOKUP_BYTES_MAX, LOOKUP_COMMANDS_MAX)
         reading: Deferred[list[Decision]] = Deferred()
         self.lookups.append((group, from_slot, through, reading))
         return reading

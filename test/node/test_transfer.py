@@ -22,6 +22,8 @@ from kvpaxos.node.transfer import (
     OFFER_S_MAX,
     OFFERS_MAX,
     PIECE_BYTES,
+    PIECE_RECORDS,
+    TRANSFER_RECORDS_PER_S_MAX,
     Donor,
     Recipient,
 )
@@ -58,11 +60,13 @@ class FakePersister:
         self.cleared.callback(None)
 
 
-def open_state(shelf: MemoryShelf, through: int = 0) -> State:
-    """Return a state in which every slot has set one key, to a value as long as a piece."""
+def open_state(
+    shelf: MemoryShelf, through: int = 0, *, value_bytes: int = PIECE_BYTES // 2
+) -> State:
+    """Return a state in which every slot has set one key."""
     state = State(shelf.open(), GROUP, value_bytes_max=PIECE_BYTES)
     for slot in range(1, through + 1):
-        body = encode_operation(Set(b"%02d" % slot, bytes([slot]) * (PIECE_BYTES // 2)))
+        body = encode_operation(Set(b"%04d" % slot, bytes([slot % 256]) * value_bytes))
         state.apply(Command(A, 1, slot, slot - 1, body))
         state.commit(Slot(slot))
     return state
@@ -71,7 +75,8 @@ def open_state(shelf: MemoryShelf, through: int = 0) -> State:
 class World:
     """Node a has a state, node b needs it, and a line of messages is between them."""
 
-    def __init__(self, through: int = THROUGH) -> None:
+    def __init__(self, through: int = THROUGH, *, value_bytes: int = PIECE_BYTES // 2) -> None:
+        self.through = Slot(through)
         self.clock = Clock()
         self.line: deque[tuple[NodeId, NodeId, Message]] = deque()
         self.said: list[Message] = []
@@ -79,7 +84,7 @@ class World:
         self.failures: list[Failure] = []
         self.persister = FakePersister()
         self.shelf = MemoryShelf()
-        self.source = open_state(MemoryShelf(), through)
+        self.source = open_state(MemoryShelf(), through, value_bytes=value_bytes)
         self.state = open_state(self.shelf)
         self.donor = self.fresh_donor()
         self.recipient = Recipient(
@@ -140,8 +145,8 @@ class World:
     async def assert_installed(self) -> None:
         """Wait until the state has come, and compare it."""
         await self.persister.cleared
-        assert self.installs == [THROUGH]
-        assert self.state.applied == THROUGH
+        assert self.installs == [self.through]
+        assert self.state.applied == self.through
         assert self.state.machine.digest == self.source.machine.digest
         assert (self.recipient.installed, self.recipient.donor) == (1, None)
         assert self.recipient.received_bytes == 0
@@ -164,6 +169,29 @@ async def test_a_state_comes_piece_by_piece() -> None:
     await world.assert_installed()
     assert world.count(AskState) == world.count(StatePiece) > THROUGH // 2
     assert world.donor.needed_from is None
+
+
+@pytest_twisted.ensureDeferred
+async def test_no_piece_has_more_records_than_take_little_time() -> None:
+    world = World(3 * PIECE_RECORDS, value_bytes=1)
+    world.fetch()
+    world.run()
+    await world.assert_installed()
+    counts = [len(piece.records) for piece in world.said if isinstance(piece, StatePiece)]
+    assert counts[:3] == [PIECE_RECORDS] * 3
+    assert (0 < counts[3] <= PIECE_RECORDS, counts[4:]) == (True, [0])
+
+
+def test_no_more_records_are_asked_for_in_a_second_than_so_many() -> None:
+    world = World(3 * PIECE_RECORDS, value_bytes=1)
+    world.fetch()
+    world.deliver()
+    world.deliver()
+    assert world.said[2:] == []
+    world.clock.advance(0.9 * PIECE_RECORDS / TRANSFER_RECORDS_PER_S_MAX)
+    assert world.said[2:] == []
+    world.clock.advance(0.2 * PIECE_RECORDS / TRANSFER_RECORDS_PER_S_MAX)
+    assert [type(message) for message in world.said[2:]] == [AskState]
 
 
 @pytest_twisted.ensureDeferred
@@ -246,7 +274,7 @@ async def test_the_state_is_that_of_one_moment() -> None:
     digest = world.source.machine.digest
     world.fetch()
     world.deliver()
-    body = encode_operation(Set(b"09", b"later"))
+    body = encode_operation(Set(b"0009", b"later"))
     world.source.apply(Command(A, 1, THROUGH + 1, THROUGH, body))
     world.source.commit(Slot(THROUGH + 1))
     world.run()

@@ -157,6 +157,8 @@ class TestTeaching:
             pytest.param(Limits(message_bytes_max=3 * SIZE), 3, id="so many bytes"),
             pytest.param(Limits(message_bytes_max=1), 1, id="one always fits"),
             pytest.param(Limits(catch_up_slots_max=2), 2, id="so many slots"),
+            pytest.param(Limits(catch_up_commands_max=4), 4, id="so many commands"),
+            pytest.param(Limits(catch_up_commands_max=0), 1, id="though one always fits"),
         ],
     )
     def test_at_most(self, limits: Limits, taught: int) -> None:

@@ -34,6 +34,9 @@ def handed_on(learner: Learner) -> list[int]:
     return [decision.slot for decision in decisions]
 
 
+PLENTY: Final = 2**20
+
+
 def filled(sizes: Iterable[int], recent_bytes_max: int = 2**25) -> tuple[Learner, list[Batch]]:
     """Return a learner that has handed on batches of these sizes, and the batches."""
     learner, _ = make(recent_bytes_max=recent_bytes_max)
@@ -309,23 +312,33 @@ class TestRecall:
         self, first: int, through: int, batches_max: int, recalled: tuple[int, ...]
     ) -> None:
         learner, batches = filled([100] * 5)
-        answer = learner.recall(Slot(first), Slot(through), batches_max * self.SIZE)
+        answer = learner.recall(Slot(first), Slot(through), batches_max * self.SIZE, PLENTY)
         assert answer == tuple(batches[slot - 1] for slot in recalled)
 
     def test_one_byte_too_many_does_not_fit(self) -> None:
         learner, batches = filled([100] * 3)
-        assert learner.recall(ONE, THIRD, 2 * self.SIZE - 1) == (batches[0],)
-        assert learner.recall(ONE, THIRD, 2 * self.SIZE) == tuple(batches[:2])
+        assert learner.recall(ONE, THIRD, 2 * self.SIZE - 1, PLENTY) == (batches[0],)
+        assert learner.recall(ONE, THIRD, 2 * self.SIZE, PLENTY) == tuple(batches[:2])
+
+    def test_one_command_too_many_does_not_fit(self) -> None:
+        learner, _ = make()
+        batches = [X + Y, X, Y]
+        for slot, one in enumerate(batches, 1):
+            learner.learn(Slot(slot), one)
+        learner.advance()
+        assert learner.recall(ONE, THIRD, PLENTY, 3) == tuple(batches[:2])
+        assert learner.recall(ONE, THIRD, PLENTY, 2) == (batches[0],)
+        assert learner.recall(ONE, THIRD, PLENTY, 1) == (batches[0],)
 
     def test_the_oldest_are_dropped_where_memory_ends(self) -> None:
         learner, batches = filled([100] * 5, recent_bytes_max=3 * self.SIZE)
-        assert learner.recall(TWO, Slot(5), 2**20) is None
-        assert learner.recall(THIRD, Slot(5), 2**20) == tuple(batches[2:])
+        assert learner.recall(TWO, Slot(5), PLENTY, PLENTY) is None
+        assert learner.recall(THIRD, Slot(5), PLENTY, PLENTY) == tuple(batches[2:])
 
     def test_the_last_one_is_kept_however_large(self) -> None:
         learner, batches = filled([100, 9999], recent_bytes_max=self.SIZE)
-        assert learner.recall(ONE, TWO, 2**20) is None
-        assert learner.recall(TWO, TWO, 2**20) == (batches[1],)
+        assert learner.recall(ONE, TWO, PLENTY, PLENTY) is None
+        assert learner.recall(TWO, TWO, PLENTY, PLENTY) == (batches[1],)
 
     def test_what_nobody_will_ask_for_takes_no_memory(self) -> None:
         learner, batches = filled([100] * 5, recent_bytes_max=5 * self.SIZE)
@@ -342,8 +355,8 @@ class TestRecall:
 
     def test_an_earlier_life_is_not_remembered(self) -> None:
         learner, _ = make(3)
-        assert learner.recall(TWO, THIRD, 2**20) is None
-        assert learner.recall(Slot(4), Slot(9), 2**20) == ()
+        assert learner.recall(TWO, THIRD, PLENTY, PLENTY) is None
+        assert learner.recall(Slot(4), Slot(9), PLENTY, PLENTY) == ()
 
 
 # Recovery: what a node did live, and what its journal shows.
@@ -485,8 +498,8 @@ class TestInstalling:
         learner.install(Slot(5))
         learner.learn(Slot(6), X)
         assert handed_on(learner) == [6]
-        assert learner.recall(THIRD, Slot(6), 2**20) is None
-        assert learner.recall(Slot(6), Slot(6), 2**20) == (X,)
+        assert learner.recall(THIRD, Slot(6), PLENTY, PLENTY) is None
+        assert learner.recall(Slot(6), Slot(6), PLENTY, PLENTY) == (X,)
         # And what is counted is what is there: room for others is not lost.
         assert learner._recent_bytes == size_of(X)
 

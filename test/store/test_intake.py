@@ -30,10 +30,10 @@ def machine() -> Machine:
     return machine
 
 
-def pieces(machine: Machine, bytes_max: int) -> list[list[Record]]:
+def pieces(machine: Machine, bytes_max: int, records_max: int | None = None) -> list[list[Record]]:
     view = machine.view()
     found: list[list[Record]] = []
-    while piece := view.piece(found[-1][-1][0] if found else None, bytes_max):
+    while piece := view.piece(found[-1][-1][0] if found else None, bytes_max, records_max):
         found.append(piece)
     return found
 
@@ -56,6 +56,15 @@ def test_pieces_are_as_long_as_asked_for(machine: Machine) -> None:
     sizes = [sum(len(k) + len(v) for k, v in piece) for piece in pieces(machine, 500)]
     assert max(sizes) <= 500
     assert len(sizes) < 2 * sum(sizes) / 500 + 1
+
+
+@pytest.mark.parametrize("records_max", [1, 2, 7])
+def test_pieces_have_as_many_records_as_asked_for(machine: Machine, records_max: int) -> None:
+    (whole,) = pieces(machine, WIDE)
+    *full, last = pieces(machine, WIDE, records_max)
+    assert {len(piece) for piece in full} == {records_max}
+    assert 0 < len(last) <= records_max
+    assert [record for piece in (*full, last) for record in piece] == whole
 
 
 def test_an_empty_state_has_no_pieces() -> None:
