@@ -22,6 +22,7 @@ from kvpaxos.paxos.formation import (
     Stands,
 )
 from kvpaxos.paxos.records import Formed, Forming
+from kvpaxos.paxos.rejoin import Disks
 
 A, B, C = NodeId("a"), NodeId("b"), NodeId("c")
 THREE = (A, B, C)
@@ -459,6 +460,39 @@ def test_a_new_disk_is_shown_once_it_is_durable() -> None:
     assert (A, Stands(Standing("x"), ((B, 2),))) in effects.sends
     assert back.persisted().record is None
     assert back.standing == FORMED_X
+
+
+def test_a_disk_that_was_seen_is_told_of_before_anybody_has_noted_it_for_good() -> None:
+    """Another one of its number would be taken for a copy of it."""
+    met = Formation(
+        A,
+        THREE,
+        forming=Forming("x", A, THREE, 1),
+        formed=Formed("x"),
+        fresh_cluster="z",
+    )
+    met.disks = Disks({C: 4})
+    met.saw(B, 2)
+    assert met.incarnations == ((B, 2), (C, 4))
+    # Neither what is older nor a disk that is empty takes that back.
+    met.saw(B, 1)
+    met.saw(C, 3)
+    ((_, news),) = met.heard(B, EMPTY).sends
+    assert news == Stands(FORMED_X, ((B, 2), (C, 4)))
+    # Only what is noted for good is shown with votes.
+    assert met.disks.shown == ((C, 4),)
+
+    back = empty(B, may_rejoin=True)
+    back.heard(C, FORMED_X, ((C, 4),))
+    assert back.heard(A, FORMED_X, news.incarnations).record == Forming("x", B, THREE, 3)
+
+
+def test_a_disk_is_seen_when_its_node_says_that_it_is_formed() -> None:
+    met = empty(A, may_form=False)
+    met.heard(B, Standing("x"), ((B, 2),))
+    assert met.incarnations == ()
+    met.heard(B, FORMED_X, ((B, 2), (C, 4)))
+    assert met.incarnations == ((B, 2),)
 
 
 def test_leave_to_rejoin_does_not_make_a_swapped_disk_good() -> None:

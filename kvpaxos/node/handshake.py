@@ -225,6 +225,8 @@ class Handshake:
         )
         if objection is None:
             self.runs.note(theirs)
+            if theirs.formed:
+                self.formation.saw(theirs.node, theirs.incarnation)
         return objection
 
 

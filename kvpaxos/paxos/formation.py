@@ -126,6 +126,7 @@ class Formation:
         self._others = tuple(member for member in self.members if member != node)
         self._heard: dict[NodeId, Standing] = {}
         self._told: dict[NodeId, int] = {}
+        self._seen: dict[NodeId, int] = {}
         self._pending: Forming | Formed | None = None
         if forming is not None:
             self._check(forming)
@@ -139,10 +140,16 @@ class Formation:
 
     @property
     def incarnations(self) -> Incarnations:
-        """Which disks this node knows of, its own included, but for first ones."""
-        if self.disks is not None:
-            return self.disks.shown
-        return ((self.node, self.incarnation),) if self.incarnation > FIRST_INCARNATION else ()
+        """Which disks this node knows of, its own included, but for first ones.
+
+        Those too that it has only seen. Nobody may count on these, but a node that comes back must
+        not take the number of one: it would be taken for a copy of that disk.
+        """
+        known = dict(self._seen)
+        noted = ((self.node, self.incarnation),) if self.disks is None else self.disks.shown
+        for node, incarnation in noted:
+            known[node] = max(incarnation, known.get(node, FIRST_INCARNATION))
+        return tuple(sorted((node, one) for node, one in known.items() if one > FIRST_INCARNATION))
 
     @property
     def awaited(self) -> tuple[NodeId, ...]:
@@ -156,12 +163,19 @@ class Formation:
             return ()
         return tuple(peer for peer in self._others if peer not in formed)
 
+    def saw(self, peer: NodeId, incarnation: int) -> None:
+        """Take note that ``peer``, which was formed then, has shown this disk."""
+        self._seen[peer] = max(incarnation, self._seen.get(peer, FIRST_INCARNATION))
+
     def heard(
         self, peer: NodeId, standing: Standing, incarnations: Incarnations = ()
     ) -> FormationEffects:
         """Take what ``peer``, a member with the same list of members, says of itself."""
         self._heard[peer] = standing
-        self._told[peer] = dict(incarnations).get(self.node, FIRST_INCARNATION)
+        told = dict(incarnations)
+        self._told[peer] = told.get(self.node, FIRST_INCARNATION)
+        if standing.formed:
+            self.saw(peer, told.get(peer, FIRST_INCARNATION))
         if self.standing.formed and not standing.formed:
             return FormationEffects(sends=((peer, self._news()),))
         return self._advance()

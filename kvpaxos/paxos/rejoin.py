@@ -20,8 +20,9 @@ that the old incarnation is void (J2), and it was not counted. If he has lost hi
 some third one has reported to both: whichever of the two heard him last knows of the other (J2).
 So either the later disk says what the earlier one would have said, or the report was void.
 
-A disk that was lost before so many knew of it has never voted, and its number may come again. So
-it must not number commands either: no wish leaves it before they have reported.
+A disk that was lost before so many knew of it has never voted, and its number may come again,
+unless somebody who has seen it tells of it (see `formation`). So it must not number commands
+either: no wish leaves it before they have reported.
 
 With three members both others must report, with five any three. So rejoining needs no more nodes
 than deciding does, but for the one that rejoins; where too many have lost their disks at once

@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
+from typing import Any
 
 import pytest
 
-from kvpaxos.node.handshake import Runs, answered_by_another, misdialed, mismatch, replaced
+from kvpaxos.node.handshake import (
+    Handshake,
+    Runs,
+    answered_by_another,
+    misdialed,
+    mismatch,
+    replaced,
+)
 from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.formation import Formation
+from kvpaxos.paxos.records import Formed, Forming
 from kvpaxos.wire.greeting import Holds, Identity
 
 A, B, C = NodeId("n01"), NodeId("n02"), NodeId("n03")
@@ -269,3 +280,31 @@ def test_what_an_earlier_disk_held_does_not_count_for_a_run_on_a_new_one() -> No
     runs.formed(B, 2)
     back = replace(THEIRS, incarnation=2, boot=1, process="back", records=3, head="0c")
     assert runs.objection(back, alive=True, floor=floor) is None
+
+
+def test_a_second_new_disk_that_is_lost_before_anybody_renewed_it_leaves_room_for_a_third() -> None:
+    def handshake(node: NodeId, process: str, **more: Any) -> Handshake:
+        formation = Formation(node, (A, B, C), fresh_cluster="z", may_rejoin=True, **more)
+        held = partial(Holds, 0, "00")
+        return Handshake(formation, boot=1, process=process, rules="r=1", held=held)
+
+    def meet(one: Handshake, another: Handshake) -> None:
+        for here, there in ((one, another), (another, one)):
+            theirs = there.identity()
+            assert here.examine(theirs, theirs.node, dialed=True, alive=False, floor=0) is None
+            standing = there.formation.standing
+            here.formation.heard(theirs.node, standing, theirs.incarnations)
+
+    members = {
+        node: handshake(node, node, forming=Forming("c", node, (A, B, C), 1), formed=Formed("c"))
+        for node in (A, C)
+    }
+    for number in (2, 3, 4):
+        back = handshake(B, f"disk {number}", forming=None, formed=None)
+        for member in members.values():
+            meet(member, back)
+        while not back.formation.standing.formed:
+            back.formation.persisted()
+        assert back.formation.incarnation == number
+        # It shows itself to one of them, and is lost.
+        meet(members[A], back)
