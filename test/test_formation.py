@@ -490,7 +490,7 @@ def test_a_disk_that_was_seen_is_told_of_before_anybody_has_noted_it_for_good() 
 def test_a_disk_is_seen_when_its_node_says_that_it_is_formed() -> None:
     met = empty(A, may_form=False)
     met.heard(B, Standing("x"), ((B, 2),))
-    assert met.incarnations == ()
+    assert not met.incarnations
     met.heard(B, FORMED_X, ((B, 2), (C, 4)))
     assert met.incarnations == ((B, 2),)
 
