@@ -55,7 +55,7 @@ INBOX_MAX: Final = 4096
 LOOKUP_BYTES_MAX: Final = 2 * 1024 * 1024
 """How much of the journal is sent to a lagging peer at once."""
 
-LOOKUP_COMMANDS_MAX: Final = 1024
+LOOKUP_COMMANDS_MAX: Final = 256
 """Nor more commands, though one slot always fits: the peer executes them all in one turn."""
 
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from kvpaxos.paxos.acceptor import size_of
-from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, Slot
+from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, Ballot, Slot
 from kvpaxos.paxos.effects import Decision
+from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.messages import Batch, Vote
 from kvpaxos.paxos.records import DecidedThrough, Installed, Learned
 
@@ -24,17 +25,19 @@ class Learner:
     :ivar announced: the newest leader's watermark, as (ballot, slot).
     """
 
-    def __init__(
-        self, decided_through: Slot, kept_from: Slot, *, recent_bytes_max: int = 2**25
-    ) -> None:
+    def __init__(self, decided_through: Slot, kept_from: Slot, limits: Limits) -> None:
         self.decided_through = decided_through
         self.kept_from = kept_from
         self.target = self.once_known_through
         self.announced: tuple[Ballot, Slot] = (ZERO_BALLOT, NO_SLOT)
         self._known: dict[Slot, Decision] = {}
+        # All from the oldest one on. Where a dict begins is not asked of it: it would look at the
+        # place of each slot that it held once.
         self._recent: dict[Slot, Batch] = {}
+        self._oldest = FIRST_SLOT
         self._recent_bytes = 0
-        self._recent_bytes_max = recent_bytes_max
+        self._recent_commands = 0
+        self._limits = limits
 
     @property
     def has_hole(self) -> bool:
@@ -135,8 +138,8 @@ class Learner:
     def forget(self, through: Slot) -> None:
         """Let go of the slots through ``through``: nobody will ask for them any more."""
         self.kept_from = max(self.kept_from, Slot(through + 1))
-        while self._recent and (oldest := next(iter(self._recent))) <= through:
-            self._recent_bytes -= size_of(self._recent.pop(oldest))
+        while self._recent and self._oldest <= through:
+            self._drop_oldest()
 
     def install(self, through: Slot) -> tuple[Installed, ...]:
         """Skip the slots through ``through``, which a state from elsewhere has executed."""
@@ -146,7 +149,7 @@ class Learner:
         self.expect(through)
         self._known = {slot: one for slot, one in self._known.items() if slot > through}
         self._recent.clear()
-        self._recent_bytes = 0
+        self._recent_bytes = self._recent_commands = 0
         self.kept_from = max(self.kept_from, Slot(through + 1))
         return (Installed(through),)
 
@@ -160,11 +163,27 @@ class Learner:
         self.expect(slot)
 
     def _remember(self, slot: Slot, batch: Batch) -> None:
+        if not self._recent:
+            self._oldest = slot
         self._recent[slot] = batch
         self._recent_bytes += size_of(batch)
-        while self._recent_bytes > self._recent_bytes_max and len(self._recent) > 1:
-            oldest = next(iter(self._recent))
-            self._recent_bytes -= size_of(self._recent.pop(oldest))
+        self._recent_commands += _count(batch)
+        while len(self._recent) > 1 and (
+            self._recent_bytes > self._limits.recent_bytes_max
+            or self._recent_commands > self._limits.recent_commands_max
+        ):
+            self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
+        batch = self._recent.pop(self._oldest)
+        self._recent_bytes -= size_of(batch)
+        self._recent_commands -= _count(batch)
+        self._oldest = Slot(self._oldest + 1)
+
+
+def _count(batch: Batch) -> int:
+    """Return how many commands there are; to remember that there are none costs as much as one."""
+    return len(batch) or 1
 
 
 def _watermarks(decisions: list[Decision]) -> tuple[DecidedThrough, ...]:

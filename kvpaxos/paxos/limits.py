@@ -28,6 +28,7 @@ class Limits:
     :ivar unsettled_max: this node's commands that are on their way into the log.
     :ivar ahead_slots_max: how far beyond the decided slots an acceptor votes.
     :ivar recent_bytes_max: decided batches kept in memory for peers that lag a little.
+    :ivar recent_commands_max: commands in those: whoever looks for garbage looks at each of them.
     :ivar message_bytes_max: where a promise, a catch-up or a forward is cut into pieces.
     :ivar catch_up_slots_max: decided slots in one catch-up, however small they are.
     :ivar catch_up_commands_max: commands in one, though one slot always fits: whoever is taught
@@ -45,9 +46,10 @@ class Limits:
     unsettled_max: int = 4096
     ahead_slots_max: int = 128
     recent_bytes_max: int = 32 * MIB
+    recent_commands_max: int = 4096
     message_bytes_max: int = 2 * MIB
     catch_up_slots_max: int = 4096
-    catch_up_commands_max: int = 1024
+    catch_up_commands_max: int = 256
     hops_max: int = 2
 
 

@@ -95,9 +95,7 @@ class Replica:
         timing = timing or Timing.of(limits)
         self.node = node
         self.peers = peers = Peers(node, quorum, timing)
-        self.learner = learner = Learner(
-            memory.decided_through, memory.kept_from, recent_bytes_max=limits.recent_bytes_max
-        )
+        self.learner = learner = Learner(memory.decided_through, memory.kept_from, limits)
         self.acceptor = acceptor = Acceptor(
             memory.promised,
             memory.votes,

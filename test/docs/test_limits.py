@@ -63,6 +63,7 @@ REACHED = {
     "lookup_commands_max": "journal/test_reader.py"
     "::test_a_range_is_cut_by_commands_but_never_to_nothing",
     "memory_bytes": "big/fill.py::main",
+    "recent_commands_max": "paxos/test_learner.py::test_so_many_commands_are_remembered",
     "message_bytes_max": "paxos/test_acceptor.py::test_a_promise_is_cut_in_parts_by_bytes",
     "open_bytes_max": "paxos/test_proposer.py"
     "::test_so_many_bytes_in_open_slots_make_no_room_for_another",

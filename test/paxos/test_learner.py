@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from typing_extensions import override
 
 from kvpaxos.journal.state import GroupState
 from kvpaxos.paxos.acceptor import Acceptor, size_of
 from kvpaxos.paxos.ballot import FIRST_SLOT, NO_SLOT, ZERO_BALLOT, Ballot, Slot
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.paxos.learner import Learner
+from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.messages import Accept, Batch, Vote
 from kvpaxos.paxos.records import DecidedThrough, Installed, Learned, ReplicaRecord
 from test.paxos.values import HIGH, LOW, MIDDLE, ONE, THIRD, TWO, B, X, Y, batch, vote
@@ -24,7 +26,7 @@ def make(
     through: int = 0, kept: int = 1, *, votes: Iterable[Vote] = (), recent_bytes_max: int = 2**25
 ) -> tuple[Learner, dict[Slot, Vote]]:
     """Return a learner, and the votes that its acceptor has cast."""
-    learner = Learner(Slot(through), Slot(kept), recent_bytes_max=recent_bytes_max)
+    learner = Learner(Slot(through), Slot(kept), Limits(recent_bytes_max=recent_bytes_max))
     return learner, {vote.slot: vote for vote in votes}
 
 
@@ -353,6 +355,37 @@ class TestRecall:
         learner.forget(TWO)
         assert learner.kept_from == 4
 
+    def test_so_many_commands_are_remembered(self) -> None:
+        learner = Learner(NO_SLOT, FIRST_SLOT, Limits(recent_commands_max=4))
+        for slot, one in enumerate([X, X + Y, (), X, Y, X * 9], 1):
+            learner.learn(Slot(slot), one)
+            learner.advance()
+            # A slot in which nothing was written counts as much as one with one command.
+            first = {1: 1, 2: 1, 3: 1, 4: 2, 5: 3, 6: 6}[slot]
+            assert list(learner._recent) == list(range(first, slot + 1))
+
+    def test_whatever_is_let_go_of_is_found_without_a_search(self) -> None:
+        class Unsearched(dict[Slot, Batch]):
+            @override
+            def __iter__(self) -> Iterator[Slot]:
+                raise AssertionError("a dict walks over all that it held once to find its first")
+
+        learner, batches = filled([100] * 5, recent_bytes_max=5 * self.SIZE)
+        learner._recent = Unsearched(learner._recent)
+        learner.forget(TWO)
+        for slot in (6, 7, 8):
+            learner.learn(Slot(slot), batches[0])
+        learner.advance()
+        # Two had been forgotten, and one more was to go.
+        assert sorted(learner._recent.keys()) == [4, 5, 6, 7, 8]
+        learner.install(Slot(20))
+        learner.learn(Slot(21), batches[0])
+        learner.advance()
+        learner.forget(Slot(20))
+        assert learner.recall(Slot(21), Slot(21), PLENTY, PLENTY) == (batches[0],)
+        learner.forget(Slot(21))
+        assert (learner._recent, learner._recent_bytes) == ({}, 0)
+
     def test_an_earlier_life_is_not_remembered(self) -> None:
         learner, _ = make(3)
         assert learner.recall(TWO, THIRD, PLENTY, PLENTY) is None
@@ -375,7 +408,7 @@ class Node:
 
     chosen_in: list[int]
     acceptor: Acceptor = field(default_factory=Acceptor)
-    learner: Learner = field(default_factory=lambda: Learner(NO_SLOT, FIRST_SLOT))
+    learner: Learner = field(default_factory=lambda: Learner(NO_SLOT, FIRST_SLOT, Limits()))
     journal: GroupState = field(default_factory=GroupState)
     live: list[Decision] = field(default_factory=list)
     shown: list[Decision] = field(default_factory=list)
@@ -423,7 +456,7 @@ class Node:
         """Lose all but the journal."""
         state = self.journal
         self.acceptor = Acceptor(state.promised, state.votes)
-        self.learner = Learner(state.decided_through, FIRST_SLOT)
+        self.learner = Learner(state.decided_through, FIRST_SLOT, Limits())
         self.live = list(self.shown)
 
 
