@@ -12,7 +12,7 @@ SECTORS ?= 1
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak lint types format \
+.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away lint types format \
 	sim rot clean
 
 help: ## say what there is
@@ -76,8 +76,11 @@ fuzz: setup ## look for bytes that break the codec, for a minute
 big: setup ## fill a node with GIGABYTES (10), and show how much memory that takes
 	$(BIN)/python -m test.big.fill $(GIGABYTES)
 
-soak: setup ## overwrite four keys WRITES times, and show what disks hold and who waits
-	$(BIN)/python -m test.big.soak $(WRITES)
+soak: setup ## overwrite four keys WRITES times, or for MINUTES, and show who waits and what is held
+	$(BIN)/python -m test.big.soak $(if $(MINUTES),--minutes $(MINUTES),$(WRITES))
+
+away: setup ## have a node miss WRITES writes and come back under load, and show who waits
+	$(BIN)/python -m test.big.away $(WRITES)
 
 rot: setup ## damage every SECTORS-th (1) sector of a journal, and see what becomes of the node
 	$(BIN)/python -m test.rot.sweep $(SECTORS)

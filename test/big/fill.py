@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final
 
+from test.big.load import resident_bytes
 from test.processes.cluster import Cluster, Node, cluster
 
 MEMORY_BYTES: Final = 256 * 1024 * 1024
@@ -46,14 +47,6 @@ def read(node: Node, count: int) -> None:
         key = f"{random.Random(number).getrandbits(64):016x}"
         reply = node.ask("GET", "/kv/get", key=key)
         assert reply.done, reply
-
-
-def resident_bytes(node: Node) -> int:
-    """Return how much memory the process of ``node`` has taken at most, so far."""
-    assert node.process is not None
-    status = Path(f"/proc/{node.process.pid}/status").read_text()
-    (peak,) = (line.split()[1] for line in status.splitlines() if line.startswith("VmHWM:"))
-    return int(peak) * 1024
 
 
 def fill(group: Cluster, gigabytes: float) -> Iterator[str]:
@@ -86,7 +79,7 @@ def main(gigabytes: float) -> int:
         settings["storage"] = {"memory_bytes": MEMORY_BYTES}
         group.settings.write_text(json.dumps(settings))
         for said in fill(group, gigabytes):
-            peak = max(peak, resident_bytes(group.nodes[0]))
+            peak = max(peak, resident_bytes(group.nodes[0], "VmHWM"))
             sys.stdout.write(f"{said}; {peak >> 20} MiB resident at most\n")
             sys.stdout.flush()
     return int(peak > RESIDENT_BYTES_MAX)

@@ -1,0 +1,147 @@
+"""Clients that write without end, and how long each of their writes took.
+
+A machine that has other things to do lets clients wait, too. So there is a bystander, a process
+that only sleeps, and says how late it was woken up. A pause that it had as well is not the nodes'.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing import Event, Pipe, Process
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event as EventType
+from pathlib import Path
+from random import Random
+from typing import Final, TypeAlias
+from urllib.parse import urlencode
+
+from test.processes.cluster import Node
+
+VALUE: Final = "x" * 1000
+
+PAUSE_S: Final = 0.05
+"""Waits that are longer are counted, and the longest `LISTED` of them listed."""
+
+LISTED: Final = 10
+
+ENDLESS: Final = 2**62
+"""More writes than are ever made."""
+
+Say: TypeAlias = Callable[[str], None]
+
+Waits: TypeAlias = list[tuple[float, float]]
+"""When each of them began, and how long it was, in seconds."""
+
+
+@dataclass
+class Load:
+    """What some connections write together.
+
+    :ivar left: how many writes are to begin yet.
+    :ivar keys: how many keys they write, each as often as the others.
+    :ivar value: what they write.
+    :ivar period_s: each begins a write so long after it began the one before, or later.
+    :ivar waits: those of the writes that have ended.
+    """
+
+    left: int
+    keys: int
+    value: str = VALUE
+    period_s: float = 0.0
+    waits: Waits = field(default_factory=list)
+
+    async def run(self, nodes: Sequence[Node], connections: int) -> None:
+        """Write over so many connections, shared out among ``nodes``, until nothing is left."""
+        ports = [nodes[number % len(nodes)].port for number in range(connections)]
+        await asyncio.gather(*map(self._connect, ports))
+
+    async def _connect(self, port: int) -> None:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            # They begin one after the other, not all at once.
+            await asyncio.sleep(Random().uniform(0.0, self.period_s))
+            while self.left > 0:
+                self.left -= 1
+                began = time.monotonic()
+                writer.write(self._request(self.left % self.keys))
+                await _read_reply(reader)
+                ended = time.monotonic()
+                self.waits.append((began, ended - began))
+                await asyncio.sleep(max(0.0, began + self.period_s - ended))
+        finally:
+            writer.close()
+            await writer.wait_closed()
+
+    def _request(self, number: int) -> bytes:
+        # Whoever waits for long is counted, and does not give up.
+        body = urlencode({"key": f"key{number}", "value": self.value, "timeout": "60"})
+        head = f"POST /kv/set HTTP/1.1\r\nHost: load\r\nContent-Length: {len(body)}\r\n\r\n"
+        return (head + body).encode()
+
+
+async def _read_reply(reader: asyncio.StreamReader) -> None:
+    status, *lines = (await reader.readuntil(b"\r\n\r\n")).lower().split(b"\r\n")
+    assert status == b"http/1.1 200 ok", status
+    (length,) = (line.split()[1] for line in lines if line.startswith(b"content-length:"))
+    await reader.readexactly(int(length))
+
+
+def say(what: str) -> None:
+    """Tell whoever runs this program."""
+    sys.stdout.write(f"{what}\n")
+    sys.stdout.flush()
+
+
+def shares(waits: Waits) -> dict[float, float]:
+    """Return how many seconds the fastest half, 99 % and 99.9 % took at most."""
+    ordered = sorted(wait for _, wait in waits)
+    return {share: ordered[int(len(ordered) * share)] for share in (0.5, 0.99, 0.999)}
+
+
+def tell_shares(waits: Waits, tell: Say) -> None:
+    """Say what `shares` returns, and the longest wait."""
+    told = [f"{share:.1%} within {wait * 1000:.1f} ms" for share, wait in shares(waits).items()]
+    tell(", ".join([*told, f"all within {max(wait for _, wait in waits) * 1000:.0f} ms"]))
+
+
+def tell_pauses(what: str, pauses: Iterable[tuple[float, float]], tell: Say) -> None:
+    """Say which of ``pauses`` are longer than `PAUSE_S`."""
+    long = [(wait, began) for began, wait in pauses if wait > PAUSE_S]
+    tell(f"{what} more than {PAUSE_S * 1000:.0f} ms {len(long)} times")
+    for wait, began in sorted(long, reverse=True)[:LISTED]:
+        tell(f"at {began:.2f} {what} {wait * 1000:.0f} ms")
+
+
+def resident_bytes(node: Node, what: str = "VmRSS") -> int:
+    """Return how much memory the process of ``node`` takes now; the most ever with ``VmHWM``."""
+    assert node.process is not None
+    status = Path(f"/proc/{node.process.pid}/status").read_text()
+    (taken,) = (line.split()[1] for line in status.splitlines() if line.startswith(f"{what}:"))
+    return int(taken) * 1024
+
+
+@contextmanager
+def bystander(tell: Say) -> Iterator[None]:
+    """Have a process sleep meanwhile, and say in the end when that took too long."""
+    ended, (receiver, sender) = Event(), Pipe(duplex=False)
+    process = Process(target=_stand_by, args=(ended, sender), daemon=True)
+    process.start()
+    yield
+    ended.set()
+    tell_pauses("the bystander slept", receiver.recv(), tell)
+
+
+def _stand_by(ended: EventType, pauses: Connection) -> None:
+    found: Waits = []
+    before = time.monotonic()
+    while not ended.wait(0.005):
+        now = time.monotonic()
+        if now - before > PAUSE_S:
+            found.append((before, now - before))
+        before = now
+    pauses.send(found)
