@@ -8,7 +8,7 @@ import pytest
 
 from kvpaxos.journal.format import DATA_START
 from test.processes.cluster import cluster
-from test.rot.sweep import SECTOR, STORAGE, Rot, Sweep
+from test.rot.sweep import SECTOR, STORAGE, Rot, Sweep, rots
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -27,3 +27,9 @@ def test_a_rotten_sector_is_repaired_or_mended_and_nothing_is_lost(tmp_path: Pat
             sweep.strike(Rot(FIRST, mark, "zeroed")),
         ]
     assert outcomes == ["mended or kept", "repaired", "repaired", "mended or kept"]
+
+
+def test_each_sector_that_is_taken_is_zeroed_and_flipped(tmp_path: Path) -> None:
+    tmp_path.joinpath(FIRST).write_bytes(bytes(5 * SECTOR))
+    taken = [(rot.offset // SECTOR, rot.kind) for rot in rots(tmp_path, 2)]
+    assert taken == [(sector, kind) for sector in (0, 2, 4) for kind in ("zeroed", "flipped")]

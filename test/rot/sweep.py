@@ -56,10 +56,10 @@ class Rot:
         return data != before
 
 
-def rots(journal: Path) -> Iterator[Rot]:
-    """Yield everything that can happen to one sector of the segments in ``journal``."""
+def rots(journal: Path, step: int = 1) -> Iterator[Rot]:
+    """Yield what can happen to every ``step``-th sector of the segments in ``journal``."""
     for path in sorted(journal.glob("*.log")):
-        for offset in range(0, path.stat().st_size, SECTOR):
+        for offset in range(0, path.stat().st_size, step * SECTOR):
             yield Rot(Path(path.name), offset, "zeroed")
             yield Rot(Path(path.name), offset, "flipped")
 
@@ -90,9 +90,9 @@ class Sweep:
             shutil.copytree(home, self._sound / home.name)
         return self._judge(self._home / "journal")
 
-    def rots(self) -> list[Rot]:
-        """Return everything that can happen to the third node's journal."""
-        return list(rots(self._sound / self._home.name / "journal"))
+    def rots(self, step: int = 1) -> list[Rot]:
+        """Return everything that can happen to every ``step``-th sector of the third's journal."""
+        return list(rots(self._sound / self._home.name / "journal", step))
 
     def strike(self, rot: Rot) -> Outcome | None:
         """Damage the third node's journal and start all; return what became of it.
@@ -167,7 +167,7 @@ def main(arguments: Sequence[str]) -> None:
         cluster(Path(directory), storage=STORAGE) as on,
     ):
         sweep = Sweep(on)
-        run(sweep.rots()[::step], sweep)
+        run(sweep.rots(step), sweep)
 
 
 if __name__ == "__main__":
