@@ -17,7 +17,6 @@ from test.big.load import Load
 from test.big.soak import CONNECTIONS, KEYS, Seen
 from test.processes.cluster import START_S, Cluster
 from test.processes.disks import use_of
-from test.processes.forked import ForkedCluster
 
 pytestmark = pytest.mark.timeout(120)
 
@@ -42,7 +41,7 @@ NODE_BYTES = KEYS * len(VALUE) + STORAGE["segment_bytes"] + MIB
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
-    with closing(ForkedCluster(tmp_path, storage=STORAGE)) as made:
+    with closing(Cluster(tmp_path, storage=STORAGE)) as made:
         made.start()
         yield made
 
