@@ -291,7 +291,7 @@ class Node(MultiService):
         )
 
     def _formed(self, cluster: str, formation: Formation) -> None:
-        if self.halted():
+        if self._requests.closed:  # This node stops, or has halted.
             return
         clear(Path(self._config.data), self._platform.files)
         memory = remember(self.journal, self._state, self._boot, formation.incarnation)

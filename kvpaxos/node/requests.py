@@ -59,6 +59,11 @@ class Requests:
     def __len__(self) -> int:
         return len(self._writes) + len(self._reads)
 
+    @property
+    def closed(self) -> bool:
+        """Whether it takes no further ones."""
+        return self._closed is not None
+
     def write(self, body: bytes, timeout_s: float) -> Deferred[Executed]:
         """Have ``body`` decided and executed.
 

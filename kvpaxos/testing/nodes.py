@@ -184,8 +184,9 @@ class NodeGroup:
 
     def _set_loss(self, node: Node) -> None:
         # At the sending end only: what is lost at both would be lost more often.
-        loss = LOST_MESSAGES if self._unreliable else 0.0
-        node.set_link(_change(node.node, loss=loss))
+        if len(self._names) > 1:
+            loss = LOST_MESSAGES if self._unreliable else 0.0
+            node.set_link(_change(node.node, loss=loss))
 
 
 def _node_config(name: str, directory: Path) -> NodeConfig:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import Deferred, FirstError, gatherResults
 from typing_extensions import override
 
+from kvpaxos.node.node import Node
+from kvpaxos.paxos.records import Formed, Record
 from kvpaxos.testing.nodes import NodeGroup
 from test.labs.scenario import REACTOR, Scenario
 from test.node.members import soon
@@ -49,6 +52,29 @@ class FormationTests(Scenario):
         answer = await self.group.client().get("a")
         assert answer is not None
         assert answer.value == b"x"
+
+    async def test_a_node_that_is_stopped_while_it_forms_does_nothing_any_more(self) -> None:
+        persist = Node._persist
+        forming: Deferred[None] = Deferred()
+        release: Deferred[None] = Deferred()
+
+        def held(node: Node, records: Sequence[Record]) -> Deferred[None]:
+            durable = persist(node, records)
+            if isinstance(records[0], Formed):
+                durable.addCallback(forming.callback)
+                durable.addCallback(lambda _: release)
+            return durable
+
+        self.patch(Node, "_persist", held)
+        alone = NodeGroup(1, self.directory, reactor=REACTOR, random=self.random)
+        beginning = Deferred.fromCoroutine(alone.begin())
+        await forming
+        (node,) = alone.nodes.values()
+        await alone.end()
+        await self.assertFailure(beginning, FirstError)
+        release.callback(None)
+        # Nor does a timer of it remain: trial would find that.
+        assert node.leader() == ""
 
     async def test_no_cluster_forms_across_a_cut_and_one_does_once_it_is_healed(self) -> None:
         self.group.divide((0, 1, 2), (3, 4))
