@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[1]
 MODULES = sorted((ROOT / "kvpaxos").rglob("*.py"))
 
 PURE: Mapping[str, frozenset[str]] = {
+    "checking": frozenset({"base64", "binascii", "contextlib", "html", "json"}),
     "config": frozenset({"codecs", "difflib", "ipaddress", "json", "re", "tomllib"}),
     "paxos": frozenset({"random.Random"}),
     "store": frozenset(),

@@ -50,6 +50,7 @@ _SECTIONS: Final = {
         "restore": (_COPIES, "restore"),
         "recover": (_COPIES, "recover"),
         "verify": (_COPIES, "verify"),
+        "check": ("kvpaxos.cli.check", "check"),
         "node": ("kvpaxos.cli.node", "node"),
     },
     "This command": {

@@ -24,7 +24,7 @@ def completions(words: str) -> list[str]:
 
 
 def test_commands_and_options_are_completed() -> None:
-    assert completions("kvpaxos c") == ["cas", "count", "config", "completion"]
+    assert completions("kvpaxos c") == ["cas", "count", "config", "check", "completion"]
     assert completions("kvpaxos config ") == ["check", "show"]
     assert completions("kvpaxos dump --") == [
         *("--nodes", "--url", "--settings", "--config", "--timeout"),

@@ -1,0 +1,1 @@
+"""Judges what clients saw: some order of their requests must explain every answer."""
