@@ -3,7 +3,7 @@
 The order must keep to time: what was over before something else began comes before it. Keys are
 judged one by one, since a history is linearizable if and only if its part on each key is (Herlihy
 and Wing, 1990). Operations that span keys, stale reads, which promise less, and calls that failed
-are left out and counted.
+are left out and counted; for the first of these there is `kvpaxos.checking.oracle`.
 """
 
 from __future__ import annotations

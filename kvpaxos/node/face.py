@@ -355,6 +355,7 @@ def _describe_command(command: Command) -> Described:
         "node": command.node,
         "life": command.life,
         "sequence": command.sequence,
+        "settled_through": command.settled_through,
     }
     try:
         operation, identity = decode_request(command.body)

@@ -282,6 +282,7 @@ def test_the_journal_spells_a_slot_with_its_commands() -> None:
         "node": "n01",
         "life": 7,
         "sequence": 1,
+        "settled_through": 0,
         "operation": "set",
         "key": "a",
         "value": None,

@@ -151,7 +151,13 @@ LINK: Final = having(
 _OPERANDS: Final = ("key", "value", "expect", "client", "requestid")
 
 COMMAND: Final = having(
-    {"node": TEXT, "life": COUNT, "sequence": COUNT, "operation": TEXT_OR_NULL},
+    {
+        "node": TEXT,
+        "life": COUNT,
+        "sequence": COUNT,
+        "settled_through": COUNT,
+        "operation": TEXT_OR_NULL,
+    },
     optional={
         "error": TEXT,
         "opid": COUNT,
