@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away lint types format \
-	sim rot clean
+	sim rot chaos clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -84,6 +84,9 @@ away: setup ## have a node miss WRITES writes and come back under load, and show
 
 rot: setup ## damage every SECTORS-th (1) sector of a journal, and see what becomes of the node
 	$(BIN)/python -m test.rot.sweep $(SECTORS)
+
+chaos: setup ## kill, pause, cut off and fill real nodes for MINUTES (5), and judge what clients saw
+	$(BIN)/python -m test.chaos.run --minutes $(or $(MINUTES),5)
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache

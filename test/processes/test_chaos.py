@@ -1,0 +1,38 @@
+"""A slice of what ``make chaos`` does: real nodes, some faults, and clients that see no wrong."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kvpaxos.checking.history import UNTOLD
+from kvpaxos.checking.lines import read_history
+from test.chaos.run import keep, run
+from test.processes.forked import ForkedCluster
+
+pytestmark = pytest.mark.timeout(180)
+
+SECONDS = 3.0
+
+
+def test_what_clients_of_nodes_in_trouble_see_is_right(tmp_path: Path) -> None:
+    made = ForkedCluster(tmp_path)
+    try:
+        outcome = run(made, "a slice", SECONDS, None)
+    finally:
+        made.close()
+    assert list(outcome.troubles) == []
+    assert sum(call.outcome == "done" for call in outcome.calls) > 20
+    assert len(outcome.slots) > 20
+    assert outcome.figures["faults"]
+
+    # And it would have been noticed.
+    told = [call for call in outcome.calls if call.outcome == "done" and call.told is not UNTOLD]
+    wrong = replace(told[-1], told=b"never written")
+    calls = [wrong if call is told[-1] else call for call in outcome.calls]
+    keep(replace(outcome, calls=calls, troubles=["wrong"]), tmp_path / "kept")
+    with (tmp_path / "kept" / "history.jsonl").open("rb") as lines:
+        assert list(read_history("kept", lines)) == calls
+    assert (tmp_path / "kept" / "break-0.svg").exists()
