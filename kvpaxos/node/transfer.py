@@ -35,7 +35,7 @@ from kvpaxos.store.view import View
 PIECE_BYTES: Final = 256 * 1024
 """How much of a state is sent at once."""
 
-PIECE_RECORDS: Final = 256
+PIECE_RECORDS: Final = 512
 """Nor more records, however short they are: each takes time of both, and clients wait meanwhile."""
 
 TRANSFER_BYTES_PER_S_MAX: Final = 32 * 1024 * 1024
