@@ -36,7 +36,6 @@ from kvpaxos.checking.words import break_words
 from test.chaos.clients import Client, Recorder
 from test.chaos.faults import OPTIONS, Faults
 from test.processes.cluster import Cluster, Node
-from test.processes.forked import ForkedCluster
 from test.processes.states import wait_for_equal_states
 from test.processes.test_full_disks import DISK_BYTES, SmallDisk
 
@@ -209,7 +208,7 @@ def main(arguments: Sequence[str]) -> int:
         tempfile.TemporaryDirectory(prefix="chaos-") as place,
         small_disk(Path(place, "n02")) as disk,
     ):
-        made = ForkedCluster(Path(place), 3, transport, storage=STORAGE)
+        made = Cluster(Path(place), 3, transport, storage=STORAGE)
         try:
             outcome = run(made, asked.seed, asked.minutes * 60, disk)
         finally:

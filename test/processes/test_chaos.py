@@ -10,7 +10,7 @@ import pytest
 from kvpaxos.checking.history import UNTOLD
 from kvpaxos.checking.lines import read_history
 from test.chaos.run import keep, run
-from test.processes.forked import ForkedCluster
+from test.processes.cluster import Cluster
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -18,7 +18,7 @@ SECONDS = 3.0
 
 
 def test_what_clients_of_nodes_in_trouble_see_is_right(tmp_path: Path) -> None:
-    made = ForkedCluster(tmp_path)
+    made = Cluster(tmp_path)
     try:
         outcome = run(made, "a slice", SECONDS, None)
     finally:
