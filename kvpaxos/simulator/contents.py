@@ -110,6 +110,20 @@ class Contents:
             for sector in sectors_of(write.offset, len(write.data))
         }
 
+    def states_of(self, sector: int) -> list[bytes]:
+        """Return all that ``sector`` has held since the last sync, each once, in order."""
+        start, end = sector * SECTOR, min((sector + 1) * SECTOR, len(self.seen))
+        data = self.durable[start:end].ljust(end - start, b"\0")
+        states = [bytes(data)]
+        for write in self.unsynced:
+            first, last = max(write.offset, start), min(write.offset + len(write.data), end)
+            if first < last:
+                data[first - start : last - start] = write.data[
+                    first - write.offset : last - write.offset
+                ]
+                states.append(bytes(data))
+        return list(dict.fromkeys(states))
+
     def after(self, count: int) -> Fate:
         """Return the fate by which the first ``count`` unsynced writes get through, and no more."""
         return Fate(

@@ -1,0 +1,108 @@
+"""Starts a journal from all that power cuts can leave, also from power cuts during a start."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from kvpaxos.journal.log import Recovered
+from kvpaxos.paxos.ballot import Slot
+from kvpaxos.paxos.messages import Batch
+from kvpaxos.simulator.crashes import Left, leavings
+from kvpaxos.simulator.files import CHANGES, Operation
+from kvpaxos.simulator.lives import DIRECTORY, Claims, check_use, started
+
+
+class Unrecovered(AssertionError):
+    """A crash state from which a journal does not start as it must. The message says which."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a start from one crash state has found.
+
+    :ivar acknowledged: the most that was ever owed in this state.
+    :ivar follow: the digests of what a power cut during that start can leave.
+    """
+
+    found: Recovered
+    acknowledged: int
+    follow: set[bytes] = field(default_factory=set)
+
+
+class Recoveries:
+    """All crash states that were met, and what came of them.
+
+    :param decided: what was decided in each slot of each group; it may grow.
+    :ivar met: how many states were met, equal ones each time.
+    :ivar torn: the digests of those that have a file torn in the middle of a write.
+    :ivar during: of those that came of a power cut during a start.
+    """
+
+    def __init__(self, decided: Mapping[tuple[int, Slot], Batch]) -> None:
+        self.met = 0
+        self.torn: set[bytes] = set()
+        self.during: set[bytes] = set()
+        self.outcomes: dict[bytes, Outcome] = {}
+        self._decided = decided
+
+    def meet(self, left: Left, claims: Claims) -> None:
+        """Start from ``left``, and from all that a power cut during that start can leave.
+
+        :raises Unrecovered: it does not hold what was claimed.
+        """
+        todo = [left]
+        while todo:
+            found = self._meet(todo.pop(), claims)
+            self.during |= {following.digest for following in found}
+            todo += found
+
+    def _meet(self, left: Left, claims: Claims) -> list[Left]:
+        """Start from ``left``; return what else can come of it, if that is not known."""
+        self.met += 1
+        if left.digest in self.outcomes:
+            self._owe(left.digest, claims)
+            return []
+        following: dict[bytes, Left] = {}
+        disk = left.disk(DIRECTORY)
+
+        def before(_: Operation) -> None:
+            for next_left in leavings(disk.directories()[DIRECTORY]):
+                following[next_left.digest] = next_left
+
+        disk.before = on_changes(before)
+        try:
+            journal = started(disk)
+            disk.before = None
+            claims.check(journal.recovered)
+            check_use(journal, disk, self._decided)
+        except Exception as error:
+            raise Unrecovered(f"{left}: {type(error).__name__}: {error}") from error
+        if left.torn:
+            self.torn.add(left.digest)
+        outcome = Outcome(journal.recovered, claims.acknowledged, set(following))
+        self.outcomes[left.digest] = outcome
+        new = [one for digest, one in following.items() if digest not in self.outcomes]
+        for digest in following.keys() & self.outcomes.keys():
+            self._owe(digest, claims)
+        return new
+
+    def _owe(self, digest: bytes, claims: Claims) -> None:
+        """Hold a state that is known to what is claimed now, and all that can come of it."""
+        outcome = self.outcomes[digest]
+        if claims.acknowledged <= outcome.acknowledged:
+            return
+        outcome.acknowledged = claims.acknowledged
+        claims.check(outcome.found)
+        for following in outcome.follow & self.outcomes.keys():
+            self._owe(following, claims)
+
+
+def on_changes(call: Callable[[Operation], None]) -> Callable[[Operation], None]:
+    """Return what calls ``call`` before each operation that changes the disk."""
+
+    def before(operation: Operation) -> None:
+        if operation.deed in CHANGES:
+            call(operation)
+
+    return before

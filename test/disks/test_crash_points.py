@@ -1,0 +1,138 @@
+"""Whenever the power fails, a journal starts with all that was acknowledged, and no halves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kvpaxos.journal import log, segment
+from kvpaxos.journal.files import Directory, File
+from kvpaxos.journal.segment import SegmentWriter
+from kvpaxos.simulator.contents import SECTOR
+from kvpaxos.simulator.crashes import leavings
+from kvpaxos.simulator.exhaustive import LIVES, Chunk, Count, chunks, sweep
+from kvpaxos.simulator.files import VirtualFiles
+from kvpaxos.simulator.recoveries import Unrecovered
+
+HERE = Path("/disk/here")
+
+
+def left(disk: VirtualFiles) -> list[dict[str, bytes]]:
+    """Return all that a power cut may leave of the files, each once."""
+    found = {one.digest: one for one in leavings(disk.directories()[HERE])}
+    return [{name: version.data for name, version in one.files} for one in found.values()]
+
+
+def test_of_each_file_and_of_the_names_all_prefixes_are_tried_with_each_other() -> None:
+    disk = VirtualFiles.of({HERE / "a": b"0", HERE / "b": b"0"})
+    for name, written in (("a", b"12"), ("b", b"3")):
+        handle = disk.open(HERE / name)
+        for byte in written:
+            disk.write(handle, bytes([byte]), 0)
+    disk.rename(HERE / "a", HERE / "c")
+    expected = [
+        {name: a, "b": b} for name in ("a", "c") for a in (b"0", b"1", b"2") for b in (b"0", b"3")
+    ]
+    found = left(disk)
+    assert len(found) == len(expected) == 12
+    assert all(one in found for one in expected)
+
+
+def test_every_choice_among_the_changes_of_names_is_tried() -> None:
+    disk = VirtualFiles.of({HERE / name: b"" for name in "abc"})
+    for name in "abc":
+        disk.remove(HERE / name)
+    assert len(left(disk)) == 2**3
+
+
+def test_a_file_of_few_sectors_is_torn_in_every_way() -> None:
+    disk = VirtualFiles.of({HERE / "a": bytes(6 * SECTOR)})
+    disk.write(disk.open(HERE / "a"), b"x" * 6 * SECTOR, 0)
+    assert len(left(disk)) == 2**6
+
+
+def test_a_file_of_many_sectors_is_torn_from_the_front_from_the_back_and_at_each() -> None:
+    count = 20
+    disk = VirtualFiles.of({HERE / "a": bytes(count * SECTOR)})
+    disk.write(disk.open(HERE / "a"), b"x" * count * SECTOR, 0)
+    found = [
+        "".join(".x"[data[sector * SECTOR] == ord("x")] for sector in range(count))
+        for data in (one["a"] for one in left(disk))
+    ]
+    for number in range(count):
+        rest = count - number - 1
+        assert "x" * number + "." * (rest + 1) in found
+        assert "." * number + "x" * (rest + 1) in found
+        assert "." * number + "x" + "." * rest in found
+        assert "x" * number + "." + "x" * rest in found
+
+
+def test_a_journal_recovers_wherever_the_power_fails_in_its_first_operations() -> None:
+    count = Count()
+    for name in LIVES:
+        count.add(sweep(Chunk(name, range(16))))
+    assert len(count.states) > 15
+    assert count.during
+    assert count.torn
+
+
+def test_a_sweep_takes_every_operation_of_every_life_once() -> None:
+    all_chunks = chunks(step=10)
+    for name in LIVES:
+        numbers = [
+            number for chunk in all_chunks if chunk.life == name for number in chunk.operations
+        ]
+        assert numbers == list(range(len(numbers)))
+        assert len(numbers) > 30
+
+
+def nothing(*_: object) -> None:
+    """Do not sync."""
+
+
+def mark_before_sync(self: SegmentWriter) -> None:
+    self.write()
+    self._mark(seals=False)
+    self._file.sync()
+    self._start = self._end
+    self._entries.clear()
+    self._entries_bytes = 0
+
+
+def name_before_sync(directory: Directory, spares: Any, header: Any) -> File:
+    name, file = spares.take(header.size)
+    directory.rename(name, segment.segment_name(header.number))
+    directory.sync()
+    file.write(segment.encode_header(header) * 2, 0)
+    file.sync()
+    return file
+
+
+def at_the_first_votes() -> range:
+    return range(16, 24)
+
+
+def at_the_start() -> range:
+    return range(8)
+
+
+BUGS: list[tuple[str, Any, str, Any, Callable[[], range]]] = [
+    ("syncs do nothing", File, "sync", nothing, at_the_first_votes),
+    ("names are not synced", Directory, "sync", nothing, at_the_start),
+    ("a mark before its sync", SegmentWriter, "sync", mark_before_sync, at_the_first_votes),
+    ("a name before it is whole", log, "create_segment", name_before_sync, at_the_start),
+]
+
+
+@pytest.mark.parametrize(
+    ("target", "name", "bug", "where"), [bug[1:] for bug in BUGS], ids=[bug[0] for bug in BUGS]
+)
+def test_a_planted_bug_is_found(
+    target: Any, name: str, bug: Any, where: Callable[[], range], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(target, name, bug)
+    with pytest.raises(Unrecovered, match="a member: power cut before operation"):
+        sweep(Chunk("a member", where()))
