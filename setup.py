@@ -23,6 +23,7 @@ setup(
     install_requires=[
         "click>=8.2",
         "google-crc32c>=1.7",
+        "greenlet>=3.1",
         "httptools>=0.7",
         "hyperlink>=21.0",
         "klein>=24.8",
@@ -53,6 +54,7 @@ setup(
             "ruff>=0.17.6,<0.18",
             "schemathesis>=4.32,<5",
             "towncrier>=25.8",
+            "types-greenlet>=3.1",
             "types-setuptools>=80",
         ],
     },

@@ -53,6 +53,9 @@ _SECTIONS: Final = {
         "check": ("kvpaxos.cli.check", "check"),
         "node": ("kvpaxos.cli.node", "node"),
     },
+    "Trust": {
+        "simulate": ("kvpaxos.cli.simulate", "simulate"),
+    },
     "This command": {
         "completion": ("kvpaxos.cli.completion", "completion"),
     },

@@ -38,7 +38,7 @@ from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import ReplicaRecord
 from kvpaxos.paxos.replica import Replica
 from test.simulator.machine import Machine
-from test.simulator.show import show
+from kvpaxos.simulator.show import show
 
 TICK_S = 0.02
 FOREVER = 1000.0

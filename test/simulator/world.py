@@ -19,7 +19,7 @@ from test.simulator.clients import Clients, Request
 from test.simulator.disk import Disk
 from test.simulator.network import Network, Weather
 from test.simulator.process import Process, Storage
-from test.simulator.show import show
+from kvpaxos.simulator.show import show
 
 TRACE_STEPS = 150
 """How many of the last steps are told when something went wrong."""

@@ -1,0 +1,83 @@
+"""``kvpaxos simulate``, carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from itertools import count
+from time import monotonic
+
+import click
+
+from kvpaxos.cli.bar import Bar
+from kvpaxos.cli.statuses import DONE, FAILED, say
+from kvpaxos.simulator.faults import FAULTS
+from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
+from kvpaxos.simulator.sweep import Totals, be_quiet, sweep
+
+
+def chosen(faults: str | None) -> frozenset[str] | None:
+    """Return the faults that ``faults`` names, with commas between; None if it is None.
+
+    With ``help`` they are listed, and the command ends.
+
+    :raises click.BadParameter: there is no such fault.
+    """
+    if faults is None:
+        return None
+    names = frozenset(filter(None, (name.strip() for name in faults.split(","))))
+    if names == {"help"}:
+        for name in sorted(ALL_FAULTS):
+            meaning = FAULTS[name].__doc__ if name in FAULTS else "Now and then, all the time."
+            click.echo(f"{name:20} {meaning}")
+        click.get_current_context().exit(DONE)
+    unknown = sorted(names - ALL_FAULTS)
+    if unknown:
+        raise click.BadParameter(f"there is no fault {unknown[0]!r}; --faults help lists them.")
+    return names
+
+
+def one(seed: int, *, nodes: int | None, faults: Collection[str] | None, trace: bool) -> int:
+    """Run one world, say what happened, and return the exit status."""
+    be_quiet()
+    report = simulate(seed, nodes=nodes, faults=faults, write=click.echo if trace else None)
+    totals = Totals()
+    totals.add(report)
+    if trace:
+        click.echo()
+    click.echo(f"seed {seed}: {report.nodes} nodes, {report.seconds:.1f} simulated seconds")
+    return _conclude(totals, f"history {report.digest}")
+
+
+def many(
+    seeds: range | None,
+    minutes: float | None,
+    *,
+    nodes: int | None,
+    faults: Collection[str] | None,
+) -> int:
+    """Run many worlds, say what happened, and return the exit status."""
+    began = monotonic()
+    end = None if minutes is None else began + 60 * minutes
+    source: Iterator[int] = count() if seeds is None else iter(seeds)
+    done = 0
+    with Bar("simulate", None if seeds is None else len(seeds), things="runs") as bar:
+
+        def ended(_: Report) -> bool:
+            nonlocal done
+            done += 1
+            bar.show(done, done)
+            return end is None or monotonic() < end
+
+        totals = sweep(source, nodes=nodes, faults=faults, ended=ended)
+    per_minute = totals.runs / (monotonic() - began) * 60
+    return _conclude(totals, f"{per_minute:.0f} runs a minute")
+
+
+def _conclude(totals: Totals, last: str) -> int:
+    for line in totals.describe():
+        click.echo(line)
+    click.echo(last)
+    if totals.broken is None:
+        return DONE
+    say(f"seed {totals.broken.seed}: {totals.broken.wrong}")
+    return FAILED

@@ -1,0 +1,105 @@
+"""What a world is like: drawn from its seed, so that every kind of trouble has worlds of its own.
+
+Were all faults always at work, nothing would ever be decided, and nothing tested.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from random import Random
+
+from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
+from kvpaxos.simulator.network import Weather
+
+
+@dataclass(frozen=True, slots=True)
+class Climate:
+    """One draw.
+
+    :ivar weather: the network, while there are faults.
+    :ivar sync_s: the least and the most that a disk needs for a sync.
+    :ivar drift: how much faster or slower than others a clock may run, as a share.
+    :ivar faults_s: the mean time between two faults of each kind that there is.
+    :ivar fair_s: how long there are none before that.
+    :ivar storm_s: how long there are faults.
+    :ivar clients: how many there are.
+    :ivar pause_s: how long one thinks between two requests, on average.
+    """
+
+    nodes: int
+    weather: Weather
+    sync_s: tuple[float, float]
+    drift: float
+    storage: ClusterStorage
+    faults_s: dict[str, float]
+    fair_s: float
+    storm_s: float
+    clients: int
+    keys: int
+    pause_s: float
+    gives_up: float
+
+
+def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: bool) -> Climate:
+    """Draw a world.
+
+    :param faults: the kinds of faults that there may be.
+    :param nodes: how many nodes there are; chance decides if it is None.
+    :param chosen: whether somebody has asked for these faults: then there are all of them.
+    """
+    size = random.choice((3, 3, 3, 5))
+    share = random.choice((0.15, 0.3, 0.5))
+    return Climate(
+        nodes=nodes or size,
+        weather=_draw_weather(random, faults, chosen=chosen),
+        sync_s=random.choice(((0.0001, 0.001), (0.001, 0.02), (0.005, 0.15))),
+        drift=random.choice((0.0, 0.001, 0.05)) if "drift" in faults else 0.0,
+        storage=_draw_storage(random),
+        faults_s={
+            fault: random.uniform(0.5, 6.0)
+            for fault in sorted(faults)
+            if random.random() < share or chosen
+        },
+        # Some clusters have to form in the midst of it.
+        fair_s=random.choice((0.0, 1.0, 1.0, 1.0, 1.0)),
+        storm_s=random.uniform(4.0, 15.0),
+        clients=random.choice((2, 4, 8)),
+        keys=random.choice((1, 3, 10)),
+        pause_s=random.choice((0.02, 0.1, 0.3)),
+        gives_up=random.choice((0.0, 0.0, 0.3)) if "give up" in faults else 0.0,
+    )
+
+
+def settings(climate: Climate) -> ClusterConfig:
+    """Return the settings of the cluster in this world."""
+    names = [f"n{number:02}" for number in range(1, climate.nodes + 1)]
+    return ClusterConfig(
+        # A node is reached by its name: addresses mean nothing here.
+        tuple(NodeConfig(name, f"{name}:http", name, name, None, f"/{name}") for name in names),
+        storage=climate.storage,
+        source="a simulation",
+    )
+
+
+def _draw_weather(random: Random, faults: Collection[str], *, chosen: bool) -> Weather:
+    slowest_s = random.choice((0.001, 0.001, 0.01, 0.1)) if "delay" in faults else 0.001
+    loss = random.choice((0.0, 0.0, 0.01, 0.05))
+    flips = random.choice((0.0, 0.0, 0.0, 0.002))
+    return Weather(
+        delay_s=(0.0001, slowest_s),
+        loss=(loss or 0.01 * chosen) if "loss" in faults else 0.0,
+        flips=(flips or 0.001 * chosen) if "bit flip" in faults else 0.0,
+    )
+
+
+def _draw_storage(random: Random) -> ClusterStorage:
+    """Draw small bounds, so that they are reached: segments rotate, and much is forgotten."""
+    segment_bytes = random.choice((32, 64)) * 1024
+    return ClusterStorage(
+        segment_bytes=segment_bytes,
+        journal_bytes_max=4 * segment_bytes,
+        snapshot_slots=random.choice((50, 200, 1000)),
+        scan_bytes_per_s=random.choice((0, 1024 * 1024)),
+        scan_every_s=10,
+    )

@@ -1,0 +1,124 @@
+"""The disk of one simulated node: it takes time, it may refuse, and it outlives processes."""
+
+from __future__ import annotations
+
+import errno
+from collections import Counter
+from random import Random
+from typing import Final
+
+from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.files import Deed, Operation, VirtualFiles, refused
+from kvpaxos.simulator.process import Process
+from kvpaxos.simulator.shelf import Kept
+
+SLOW: Final[frozenset[Deed]] = frozenset({"sync", "sync_directory"})
+"""What waits for the disk itself."""
+
+FILLING: Final[frozenset[Deed]] = frozenset({"create", "write", "allocate"})
+"""What a full disk refuses."""
+
+READ_S: Final = 0.0001
+"""How long a read takes."""
+
+
+class Drive:
+    """Files and state of a node, and how the disk behaves that they lie on.
+
+    :param sync_s: the least and the most that a sync takes.
+    :ivar replaced: whether it is not the first disk of its node.
+    :ivar slowness: how many times longer it takes for now.
+    :ivar stuck_until: no sync ends before this time of the world.
+    :ivar full: whether it takes no more bytes.
+    :ivar failing: the next call of this kind is refused with this error.
+    :ivar dies_after: the process that uses it dies in the middle of the call after so many.
+    :ivar counts: how many calls of each kind there were, and how many were refused.
+    """
+
+    def __init__(self, agenda: Agenda, random: Random, sync_s: tuple[float, float]) -> None:
+        self.files = VirtualFiles(self._before)
+        self.state = Kept()
+        self.replaced = False
+        self.slowness = 1.0
+        self.stuck_until = 0.0
+        self.full = False
+        self.failing: tuple[Deed, int] | None = None
+        self.dies_after: int | None = None
+        self.counts: Counter[str] = Counter()
+        self._agenda = agenda
+        self._random = random
+        self._sync_s = sync_s
+        self._process: Process | None = None
+
+    def attach(self, process: Process) -> None:
+        """Let ``process`` use it from now on."""
+        self._process = process
+
+    def kill(self) -> None:
+        """Be as after the death of the process: the system writes what it was given."""
+        self.files.kill()
+        self.state.crash(self._random)
+
+    def replace(self) -> None:
+        """Be another disk, with nothing on it."""
+        self.files = VirtualFiles(self._before)
+        self.state = Kept()
+        self.replaced = True
+
+    def lose_state(self) -> None:
+        """Lose the state, and keep the journal."""
+        self.state = Kept()
+
+    def heal(self) -> None:
+        """Be sound from now on. What is lost stays lost."""
+        self.slowness = 1.0
+        self.stuck_until = 0.0
+        self.full = False
+        self.failing = self.dies_after = None
+
+    def cut_power(self) -> None:
+        """Be as after a power cut: what was not synced is lost, or torn, or kept."""
+        self.counts["unsynced files"] += sum(
+            bool(file.unsynced) for file in self.files.files().values()
+        )
+        self.files.crash(self._random)
+        self.state.crash(self._random)
+
+    def work(self) -> None:
+        """Let a flush of the state take its time."""
+        self._spend(2 * self._random.uniform(*self._sync_s))
+
+    def _before(self, operation: Operation) -> None:
+        process = self._process
+        assert process is not None, "nobody uses this disk"
+        process.check()
+        self.counts[operation.deed] += 1
+        if self.dies_after is not None:
+            self._come_nearer_to_death(process)
+        if self.failing is not None and self.failing[0] == operation.deed:
+            number, self.failing = self.failing[1], None
+            self.counts["refused calls"] += 1
+            raise refused(number)
+        if self.full and operation.deed in FILLING:
+            self.counts["refused calls"] += 1
+            raise refused(errno.ENOSPC)
+        if operation.deed in SLOW:
+            self._spend(self._random.uniform(*self._sync_s))
+        elif operation.deed == "read":
+            self._spend(READ_S)
+
+    def _come_nearer_to_death(self, process: Process) -> None:
+        assert self.dies_after is not None
+        self.dies_after -= 1
+        if self.dies_after < 0:
+            self.dies_after = None
+            self.counts["deaths at the disk"] += 1
+            self._agenda.after(0.0, process.kill)
+            process.wait()
+
+    def _spend(self, seconds: float) -> None:
+        """Let the time pass that the disk needs, and more if it is slow or stuck."""
+        process = self._process
+        assert process is not None
+        process.sleep(max(0.0, self.stuck_until - self._agenda.now) + seconds * self.slowness)
+        process.check()

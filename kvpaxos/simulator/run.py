@@ -1,0 +1,164 @@
+"""One run of a world: a storm of faults, and then a calm in which everything must work again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from random import Random
+from typing import Final
+
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
+from zope.interface import provider
+
+from kvpaxos.simulator.climate import draw
+from kvpaxos.simulator.faults import FAULTS, STEADY
+from kvpaxos.simulator.history import check_acknowledged, check_appended
+from kvpaxos.simulator.world import World
+from kvpaxos.store.commands import Set
+
+ALL_FAULTS: Final = frozenset(FAULTS) | STEADY
+"""Every kind of fault."""
+
+WHOLE_S_MAX: Final = 60.0
+"""After the storm all nodes take part again within this time, whatever they had lost."""
+
+ALIVE_S_MAX: Final = 10.0
+"""A majority that is left alone serves within this time: a few election timeouts."""
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run has come to.
+
+    :ivar wrong: which rule was broken, in a sentence; None if none was.
+    :ivar digest: a word that is the same only for the same history.
+    :ivar seconds: how long it took, on the clock of the world.
+    :ivar faults: how often there was a fault of each kind.
+    :ivar counts: what else happened, and how often.
+    """
+
+    seed: int
+    wrong: str | None
+    digest: str
+    seconds: float
+    nodes: int
+    faults: Counter[str] = field(default_factory=Counter)
+    counts: Counter[str] = field(default_factory=Counter)
+
+
+def simulate(
+    seed: int,
+    *,
+    nodes: int | None = None,
+    faults: Collection[str] | None = None,
+    write: Callable[[str], object] | None = None,
+) -> Report:
+    """Run the world of ``seed``, and say what happened.
+
+    :param nodes: how many nodes it has; the seed decides if it is None.
+    :param faults: the kinds of faults that there are, all of them; if it is None, the seed decides.
+    :param write: takes the lines of a transcript.
+    """
+    kinds = ALL_FAULTS if faults is None else faults
+    climate = draw(Random(seed), kinds, nodes=nodes, chosen=faults is not None)
+    world = World(seed, climate, write)
+    happened: Counter[str] = Counter(dict.fromkeys(climate.faults_s.keys() & FAULTS.keys(), 0))
+    for server in world.servers:
+        server.start()
+    for client in world.clients:
+        client.begin()
+    with _listening(world):
+        world.run(climate.fair_s)
+        for name, mean_s in climate.faults_s.items():
+            if name in FAULTS:
+                _plan(world, name, mean_s, happened)
+        world.run(climate.storm_s)
+        _calm(world)
+    if world.checker.wrong is None:
+        check_acknowledged(world.checker, world.requests)
+        check_appended(world.checker, world.requests)
+    happened.update(_steady(world))
+    return Report(
+        seed,
+        world.checker.wrong,
+        world.chronicle.digest,
+        world.agenda.now,
+        climate.nodes,
+        happened,
+        _counts(world),
+    )
+
+
+@contextmanager
+def _listening(world: World) -> Iterator[None]:
+    """Take it for a broken rule if an error is met that nobody handles."""
+
+    @provider(ILogObserver)
+    def hear(event: LogEvent) -> None:
+        if event.get("log_namespace") == "twisted.internet.defer" and "log_failure" in event:
+            world.checker.fail(f"nobody has handled an error: {event['log_failure']}")
+
+    globalLogPublisher.addObserver(hear)
+    try:
+        yield
+    finally:
+        globalLogPublisher.removeObserver(hear)
+
+
+def _plan(world: World, name: str, mean_s: float, happened: Counter[str]) -> None:
+    """Have a fault happen again and again, as long as the storm lasts."""
+    end = world.agenda.now + world.climate.storm_s
+
+    def strike() -> None:
+        if world.agenda.now < end:
+            happened[name] += FAULTS[name](world)
+            world.agenda.after(world.random.expovariate(1 / mean_s), strike)
+
+    world.agenda.after(world.random.expovariate(1 / mean_s), strike)
+
+
+def _calm(world: World) -> None:
+    """See that all nodes come back, and then that any majority can do without the others."""
+    checker = world.checker
+    if checker.wrong is not None:
+        return
+    world.clear_up()
+    if not world.run(WHOLE_S_MAX, lambda: world.is_whole) and checker.wrong is None:
+        checker.fail(f"{WHOLE_S_MAX:g} s after all faults the nodes are not whole: {world.missing}")
+    for client in world.clients:
+        client.end()
+    left = world.random.sample(world.names, len(world.names) // 2 + 1)
+    for server in world.servers:
+        if server.node not in left:
+            server.kill()
+    asked = [world.ask(Set(b"alive", node.encode()), node) for node in left]
+    served = world.run(ALIVE_S_MAX, lambda: all(one.ending == "done" for one in asked))
+    if not served and checker.wrong is None:
+        checker.fail(f"{' '.join(left)} are a majority, and serve nobody for {ALIVE_S_MAX:g} s")
+    world.run(ALIVE_S_MAX, lambda: all(one.ending != "open" for one in world.requests))
+
+
+def _steady(world: World) -> Counter[str]:
+    """Count what went on all the time."""
+    network = world.network.counts
+    return Counter(
+        {
+            "loss": network["lost"],
+            "bit flip": network["flipped"],
+            "give up": world.counts["given up"],
+        }
+    )
+
+
+def _counts(world: World) -> Counter[str]:
+    counts = Counter(world.counts)
+    counts["slots"] = world.checker.decided_through
+    counts["leaders"] = world.chronicle.leaders
+    counts["events"] = world.agenda.done
+    counts["packets"] = world.network.counts["packets"]
+    for server in world.servers:
+        for name in ("sync", "write", "unsynced files", "refused calls", "deaths at the disk"):
+            counts[name] += server.drive.counts[name]
+    return counts

@@ -1,0 +1,229 @@
+"""One simulated machine with the disk of one node, and whichever process of that node it runs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from random import Random
+from typing import NoReturn
+
+from kvpaxos.config.cluster import ClusterConfig, NodeConfig
+from kvpaxos.errors import KvPaxosError
+from kvpaxos.journal.log import Journal
+from kvpaxos.node.face import Face
+from kvpaxos.node.member import Member
+from kvpaxos.node.node import Node
+from kvpaxos.node.opening import open_journal
+from kvpaxos.node.repairs import Repairs
+from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.checker import Checker
+from kvpaxos.simulator.chronicle import Chronicle
+from kvpaxos.simulator.drive import Drive
+from kvpaxos.simulator.platform import SimulatedPlatform
+from kvpaxos.simulator.process import Process
+from kvpaxos.simulator.reactor import Clock, Reactor
+from kvpaxos.simulator.shelf import KeptShelf
+from kvpaxos.simulator.switchboard import Switchboard
+from kvpaxos.simulator.threads import SimulatedThreads
+
+DIGEST_BYTES = 16
+
+UNFORESEEN = "unforeseen"
+"""What a node says of an error that nobody has thought of."""
+
+
+class Server:
+    """Starts, pauses, kills and starts again one node. It knows nothing of why.
+
+    :ivar face: what clients ask; None while the node does not serve.
+    :ivar process: the one that runs, or the last one.
+    :ivar ended: called when a process has ended by itself, whatever the reason.
+    :ivar counts: what was done to it.
+    """
+
+    def __init__(
+        self,
+        cluster: ClusterConfig,
+        config: NodeConfig,
+        *,
+        agenda: Agenda,
+        board: Switchboard,
+        drive: Drive,
+        clock: Clock,
+        random: Random,
+        replica: type[Replica],
+        checker: Checker,
+        chronicle: Chronicle,
+        ended: Callable[[Server], None],
+    ) -> None:
+        self.node = config.node
+        self.drive = drive
+        self.clock = clock
+        self.face: Face | None = None
+        self.member: Member | None = None
+        self.process: Process | None = None
+        self.reactor: Reactor | None = None
+        self.counts: Counter[str] = Counter()
+        self._cluster = cluster
+        self._config = config
+        self._agenda = agenda
+        self._board = board
+        self._random = random
+        self._replica = replica
+        self._checker = checker
+        self._chronicle = chronicle
+        self._ended = ended
+
+    @property
+    def up(self) -> bool:
+        """Whether a process of the node is there, paused or not."""
+        return self.process is not None and self.process.alive
+
+    def start(self) -> None:
+        """Start the node. It takes the time that its disk takes."""
+        assert not self.up, f"{self.node} runs"
+        self._chronicle.did(f"start {self.node}")
+        self._board.lit(self.node)
+        self.process = process = Process(self._agenda, self.node)
+        self.reactor = reactor = Reactor(self._agenda, self.clock, process)
+        process.died = partial(self._died, process, reactor)
+        self.drive.attach(process)
+        threads = SimulatedThreads(process, reactor)
+        platform = SimulatedPlatform(
+            process,
+            self.node,
+            board=self._board,
+            files=self.drive.files,
+            threads=threads,
+            replica=self._replica,
+            served=partial(self._served, process),
+        )
+        random = Random(self._random.getrandbits(64))
+        process.run(partial(self._begin, process, reactor, platform, random))
+
+    def kill(self) -> None:
+        """End the process without a warning. The system keeps what it was given."""
+        if self.process is not None and self.process.alive:
+            self._chronicle.did(f"kill {self.node}")
+            self.process.kill()
+
+    def cut_power(self) -> None:
+        """Take the power away, with all that is not on the disk."""
+        self._chronicle.did(f"cut the power of {self.node}")
+        if self.process is not None:
+            self.process.power_cut = True
+            self.process.kill()
+        self.drive.cut_power()
+
+    def lose_disk(self) -> None:
+        """Have an empty disk in the place of the old one. The node must be down."""
+        assert not self.up
+        self._chronicle.did(f"replace the disk of {self.node}")
+        self.drive.replace()
+        self._checker.lost_disk(NodeId(self.node))
+
+    def pause(self) -> None:
+        """Let nothing of the process run, until `resume`."""
+        if self.process is not None and self.process.alive:
+            self._chronicle.did(f"pause {self.node}")
+            self.process.pause()
+
+    def resume(self) -> None:
+        """Let the process run again."""
+        if self.process is not None and self.process.paused:
+            self._chronicle.did(f"resume {self.node}")
+            self.process.resume()
+
+    def stop(self) -> None:
+        """Ask the node to stop in good order; its process ends once it has."""
+        process, member = self.process, self.member
+        if process is None or member is None or not process.alive:
+            return
+        self._chronicle.did(f"stop {self.node}")
+
+        def stop() -> None:
+            member.stopService().addBoth(lambda _: self._agenda.after(0.0, process.kill))
+
+        process.run(stop)
+
+    def _begin(
+        self,
+        process: Process,
+        reactor: Reactor,
+        platform: SimulatedPlatform,
+        random: Random,
+    ) -> None:
+        """Do what `kvpaxos.node.service` does for a process of its own."""
+        cluster, config = self._cluster, self._config
+        shelf = partial(KeptShelf, self.drive, partial(self._checker.wrote, self.node))
+        open_at = self._opener(platform, random)
+        repairs = Repairs(Path(config.data), platform.files)
+
+        def make(
+            refuse: Callable[[KvPaxosError], NoReturn], fatal: Callable[[Exception], None]
+        ) -> Node:
+            return Node(
+                cluster,
+                config,
+                open_journal(cluster, config, repairs, open_at=open_at, shelf=shelf),
+                shelf(),
+                repairs,
+                may_rejoin=self.drive.replaced,
+                reactor=reactor,
+                random=random,
+                refuse=refuse,
+                fatal=fatal,
+                shutdown=self.stop,
+                monotonic=reactor.seconds,
+                platform=platform,
+            )
+
+        try:
+            self.member = member = Member(
+                make,
+                repairs,
+                shelf,
+                alone=len(cluster.members) == 1,
+                refuse=_refuse,
+                fatal=partial(self._fatal, process),
+                monotonic=reactor.seconds,
+            )
+            member.startService()
+        except KvPaxosError as error:
+            self._fatal(process, str(error))
+
+    def _opener(self, platform: SimulatedPlatform, random: Random) -> Callable[[Path], Journal]:
+        return partial(
+            Journal.open,
+            segment_bytes=self._cluster.storage.segment_bytes,
+            files=platform.files,
+            salt=random.randbytes(DIGEST_BYTES),
+            new_lock=platform.threads.lock,
+        )
+
+    def _served(self, process: Process, face: Face) -> None:
+        if process.alive:
+            self.face = face
+
+    def _fatal(self, process: Process, sentence: str) -> None:
+        """Be as `twistd` is: the process ends, and says why."""
+        self._chronicle.said(f"  {self.node} ends: {sentence}")
+        self.counts["ended by itself"] += 1
+        if UNFORESEEN in sentence or "not foreseen" in sentence:
+            self._checker.fail(f"{self.node}: {sentence}")
+        self._agenda.after(0.0, process.kill)
+        self._agenda.after(0.0, self._ended, self)
+
+    def _died(self, process: Process, reactor: Reactor) -> None:
+        reactor.stop()
+        self.face = self.member = None
+        self._board.died(process, self.node, power_cut=process.power_cut)
+        self.drive.kill()
+
+
+def _refuse(error: KvPaxosError) -> NoReturn:
+    raise error

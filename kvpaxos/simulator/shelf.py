@@ -1,0 +1,162 @@
+"""Where a simulated node keeps its state: in memory, with moments at which all of it is durable.
+
+RocksDB does its own reading and writing, so it is not simulated in bytes. What counts is what a
+crash leaves of it: the state as it was after some write, at or after the last flush.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from typing import Final, Protocol
+
+from typing_extensions import override
+
+from kvpaxos.engine.memory import MemoryEngine
+from kvpaxos.engine.shelf import Shelf
+from kvpaxos.store.engine import Engine
+
+FLUSHES_ITSELF: Final = 0.3
+"""How often a crash finds more on the disk than was flushed."""
+
+Records = dict[bytes, bytes]
+
+Look = Callable[[Mapping[bytes, bytes | None]], None]
+"""Is shown what was written."""
+
+
+@dataclass(slots=True)
+class Kept:
+    """What the disk of a node holds of its state.
+
+    :ivar durable: what survives a power cut for sure.
+    :ivar written: the writes since, the oldest first: an engine may flush any number by itself.
+    """
+
+    durable: Records = field(default_factory=dict)
+    written: list[Mapping[bytes, bytes | None]] = field(default_factory=list)
+
+    def crash(self, random: Random) -> None:
+        """Lose what was not flushed, or a part of it, as chance has it."""
+        kept = random.randint(0, len(self.written)) if random.random() < FLUSHES_ITSELF else 0
+        self.flush(kept)
+        self.written.clear()
+
+    def flush(self, count: int) -> None:
+        """Make the oldest ``count`` writes durable."""
+        for changes in self.written[:count]:
+            for key, value in changes.items():
+                if value is None:
+                    self.durable.pop(key, None)
+                else:
+                    self.durable[key] = value
+        del self.written[:count]
+
+
+class KeptEngine(MemoryEngine):
+    """An engine in memory whose flushes keep what it holds.
+
+    :param work: lets the time pass that a flush takes.
+    :param look: is shown each write.
+    """
+
+    def __init__(self, kept: Kept, work: Callable[[], None], look: Look) -> None:
+        super().__init__()
+        self.kept = kept
+        self._work = work
+        self._look = look
+        super().write(kept.durable)
+
+    @override
+    def write(self, changes: Mapping[bytes, bytes | None]) -> None:
+        super().write(changes)
+        self.kept.written.append(changes)
+        self._look(changes)
+
+    @override
+    def flush(self) -> None:
+        super().flush()
+        count = len(self.kept.written)
+        self._work()
+        self.kept.flush(count)
+
+
+class Place(Protocol):
+    """A disk, as far as the state on it is concerned."""
+
+    state: Kept
+
+    def work(self) -> None:
+        """Let the time pass that a flush takes."""
+
+
+class KeptShelf(Shelf):
+    """The shelf of one process, on the disk of its node.
+
+    :param look: is shown all that is written to the current state.
+    """
+
+    def __init__(self, place: Place, look: Look) -> None:
+        self._place = place
+        self._work = place.work
+        self._look = look
+        self._current: KeptEngine | None = None
+        self._fresh: KeptEngine | None = None
+
+    @override
+    def open(self) -> Engine:
+        assert self._current is None, "the shelf is open already"
+        self._current = KeptEngine(self._place.state, self._work, self._look)
+        return self._current
+
+    @override
+    def fresh(self) -> Engine:
+        self.discard()
+        self._fresh = KeptEngine(Kept(), self._work, _overlook)
+        return self._fresh
+
+    @override
+    def adopt(self) -> Engine:
+        assert self._current is not None, "open the shelf first"
+        assert self._fresh is not None, "nothing was built"
+        self._fresh.kept.flush(len(self._fresh.kept.written))
+        self._place.state = self._fresh.kept
+        self._current.close()
+        self._fresh.close()
+        self._current = self._fresh = None
+        self._look(self._place.state.durable)
+        return self.open()
+
+    @override
+    def discard(self) -> None:
+        if self._fresh is not None:
+            self._fresh.close()
+            self._fresh = None
+
+    @override
+    def set_aside(self) -> Path | None:
+        self.discard()
+        if self._current is not None:
+            self._current.close()
+            self._current = None
+        self._place.state = Kept()
+        return None
+
+    @override
+    def clear(self) -> None:
+        self._work()
+
+    @override
+    def close(self) -> None:
+        self.discard()
+        if self._current is not None:
+            kept = self._current.kept
+            kept.flush(len(kept.written))
+            self._current.close()
+            self._current = None
+
+
+def _overlook(_: Mapping[bytes, bytes | None]) -> None:
+    pass

@@ -1,0 +1,193 @@
+"""A cluster of real nodes in one thread, with every source of chance under one seed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from random import Random
+from typing import Final
+
+from typing_extensions import override
+
+from kvpaxos.paxos.effects import Effects, Event
+from kvpaxos.paxos.memory import Memory
+from kvpaxos.paxos.proposer import Leading
+from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.checker import Checker
+from kvpaxos.simulator.chronicle import Chronicle
+from kvpaxos.simulator.clients import Client, Request
+from kvpaxos.simulator.climate import Climate, settings
+from kvpaxos.simulator.drive import Drive
+from kvpaxos.simulator.network import Network, Weather
+from kvpaxos.simulator.reactor import Clock
+from kvpaxos.simulator.server import Server
+from kvpaxos.simulator.switchboard import Switchboard
+from kvpaxos.simulator.watch import Observer, watched
+from kvpaxos.store.commands import Operation
+
+AHEAD_S_MAX: Final = 100_000.0
+"""How far apart the clocks of two nodes may be: what they show means nothing to others."""
+
+RESTART_S: Final = 0.5
+"""How long after its end a process is started again by whoever runs it."""
+
+
+class World(Observer):
+    """Nodes, their disks, the network between them, and their clients.
+
+    :param write: takes the lines of a transcript; None for none.
+    :ivar frail: the nodes whose disks may lose what was synced: never so many that nobody is left
+        who knows.
+    :ivar clients: all that there are or were.
+    :ivar counts: what clients have met.
+    """
+
+    def __init__(
+        self, seed: int, climate: Climate, write: Callable[[str], object] | None = None
+    ) -> None:
+        self.agenda = Agenda()
+        self.random = random = Random(f"{seed} of faults")
+        self.climate = climate
+        self.checker = Checker()
+        self.chronicle = Chronicle(self.agenda, write)
+        self.network = Network(self.agenda, Random(f"{seed} of the network"), climate.weather)
+        self.network.noted = self.chronicle.arrived
+        self.board = Switchboard(self.network)
+        self.counts: Counter[str] = Counter()
+        cluster = settings(climate)
+        self.names = list(cluster.members)
+        self.frail = frozenset(random.sample(self.names, (len(self.names) - 1) // 2))
+        self._voting: dict[str, Replica] = {}
+        replica = watched(self.checker, self.chronicle, self)
+        self.servers = [
+            Server(
+                cluster,
+                config,
+                agenda=self.agenda,
+                board=self.board,
+                drive=Drive(
+                    self.agenda, Random(f"{seed} of the disk of {config.node}"), climate.sync_s
+                ),
+                clock=Clock(
+                    self.agenda,
+                    rate=1 + random.uniform(-climate.drift, climate.drift),
+                    ahead_s=random.uniform(0, AHEAD_S_MAX),
+                ),
+                random=Random(f"{seed} of {config.node}"),
+                replica=replica,
+                checker=self.checker,
+                chronicle=self.chronicle,
+                ended=self._ended,
+            )
+            for config in cluster.nodes
+        ]
+        self.clients = [self._client(f"c{number}") for number in range(climate.clients)]
+
+    @property
+    def leader(self) -> str | None:
+        """The node that leads with the highest ballot, if any does."""
+        leading = [
+            replica.leader for replica in self._voting.values() if isinstance(replica.role, Leading)
+        ]
+        return max(leading).node if leading else None
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all nodes run and vote."""
+        return all(map(self._is_whole, self.servers))
+
+    def _is_whole(self, server: Server) -> bool:
+        replica = self._voting.get(server.node)
+        return server.up and replica is not None and replica.probation is None
+
+    @property
+    def missing(self) -> str:
+        """Which nodes do not run, or do not vote."""
+        return " ".join(server.node for server in self.servers if not self._is_whole(server))
+
+    @property
+    def requests(self) -> list[Request]:
+        """All requests that clients have made."""
+        return [request for client in self.clients for request in client.requests]
+
+    def server(self, node: str) -> Server:
+        """Return the machine of ``node``."""
+        return self.servers[self.names.index(node)]
+
+    def start_after(self, server: Server, seconds: float) -> None:
+        """Start a node after so many seconds, unless it runs by then."""
+
+        def start() -> None:
+            if not server.up:
+                server.start()
+
+        self.agenda.after(seconds, start)
+
+    def burst(self, count: int) -> None:
+        """Have so many clients more ask something once, all at the same time."""
+        self.chronicle.did(f"burst {count}")
+        for _ in range(count):
+            client = self._client(f"b{len(self.clients)}")
+            self.clients.append(client)
+            client.ask_anything()
+
+    def run(self, seconds: float, until: Callable[[], bool] = lambda: False) -> bool:
+        """Let so much time pass, or less if ``until``; return whether that was so.
+
+        It ends early, too, once a rule is broken.
+        """
+        end = self.agenda.now + seconds
+        agenda, checker = self.agenda, self.checker
+        while checker.wrong is None and not until() and agenda.step(end):
+            pass
+        return until()
+
+    def clear_up(self) -> None:
+        """Let nothing be wrong any more but what is lost, and have everything started again."""
+        self.chronicle.did("clear up")
+        self.network.heal_all()
+        self.network.weather = Weather()
+        for server in self.servers:
+            server.resume()
+            server.drive.heal()
+            if not server.up:
+                server.start()
+
+    @override
+    def began(self, replica: Replica, memory: Memory) -> None:
+        self._voting[replica.node] = replica
+
+    @override
+    def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
+        pass
+
+    def ask(self, operation: Operation, node: str) -> Request:
+        """Have a client of its own ask ``node`` for something."""
+        client = self._client(f"a{len(self.clients)}")
+        self.clients.append(client)
+        return client.ask(operation, self.server(node))
+
+    def _client(self, name: str) -> Client:
+        climate = self.climate
+        return Client(
+            name,
+            self.servers,
+            agenda=self.agenda,
+            random=Random(self.random.getrandbits(64)),
+            keys=climate.keys,
+            pause_s=climate.pause_s,
+            gives_up=climate.gives_up,
+            counts=self.counts,
+            done=self._done,
+        )
+
+    def _done(self, request: Request) -> None:
+        self.chronicle.said(
+            f"  {request.client} {request.ending} {request.opid}:"
+            f" {'' if request.result is None else request.result.outcome}"
+        )
+
+    def _ended(self, server: Server) -> None:
+        self.counts["processes ended"] += 1
+        self.start_after(server, RESTART_S)

@@ -1,0 +1,100 @@
+"""Worlds of real nodes: the same from the same seed, and no rule broken in a few of them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+from click.testing import CliRunner
+
+from kvpaxos.cli import simulating
+from kvpaxos.cli.main import main
+from kvpaxos.paxos.effects import Effects, Event
+from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.run import ALL_FAULTS, simulate
+
+SEEDS = int(os.environ.get("KVPAXOS_WORLDS", "6"))
+"""How many worlds there are in this test; ``kvpaxos simulate`` runs many more."""
+
+
+@pytest.mark.parametrize("seed", range(SEEDS))
+def test_no_rule_is_broken(seed: int) -> None:
+    report = simulate(seed)
+    assert report.wrong is None
+    assert report.counts["done"] > 0
+
+
+def test_the_same_seed_gives_the_same_history_whatever_python_hashes() -> None:
+    script = "from kvpaxos.simulator.run import simulate; print(simulate(4, nodes=3).digest)"
+    histories = {
+        subprocess.run(  # noqa: S603 -- our own command
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "12345")
+    }
+    assert histories == {simulate(4, nodes=3).digest + "\n"}
+
+
+def test_another_seed_gives_another_history() -> None:
+    calm: frozenset[str] = frozenset()
+    assert simulate(1, nodes=3, faults=calm).digest != simulate(2, nodes=3, faults=calm).digest
+
+
+def test_without_faults_nothing_fails() -> None:
+    report = simulate(3, nodes=3, faults=frozenset())
+    assert report.wrong is None
+    assert report.counts["leaders"] <= 2  # The second one comes when the first is killed.
+    assert report.counts["unknown"] == report.counts["processes ended"] == 0
+    assert sum(report.faults.values()) == 0
+
+
+def test_a_transcript_shows_what_was_done_and_what_came_of_it() -> None:
+    lines: list[str] = []
+    simulate(3, nodes=3, faults=frozenset(), write=lines.append)
+    assert lines[0] == "\nstart n01\n----"
+    assert any("n01 begins life 1" in line for line in lines)
+    assert any("leads with 1." in line for line in lines)
+    assert any("writes Vote(" in line for line in lines)
+
+
+def test_an_acceptor_that_forgets_what_it_promised_is_found(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The checker is no ornament: a planted bug breaks a rule within some worlds."""
+    step = Replica.step
+
+    def forgetful(self: Replica, event: Event, now: float) -> Effects:
+        effects = step(self, event, now)
+        if effects.decided:
+            self.acceptor.promised = min(self.acceptor.promised, effects.decided[-1].ballot)
+        return effects
+
+    monkeypatch.setattr(Replica, "step", forgetful)
+    found = next((wrong for seed in range(6) if (wrong := simulate(seed).wrong)), None)
+    assert found is not None
+
+
+def test_the_command_names_all_faults_and_refuses_others() -> None:
+    listed = CliRunner().invoke(main, ["simulate", "--seed", "1", "--faults", "help"])
+    assert listed.exit_code == 0
+    assert {line[:20].strip() for line in listed.output.splitlines()} == ALL_FAULTS
+    refused = CliRunner().invoke(main, ["simulate", "--seed", "1", "--faults", "earthquake"])
+    assert refused.exit_code == 2
+    assert "there is no fault 'earthquake'" in refused.output
+
+
+def test_the_command_runs_one_world_and_says_what_happened(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    # What this process logs is for other tests, too.
+    monkeypatch.setattr(simulating, "be_quiet", lambda: None)
+    done = CliRunner().invoke(main, ["simulate", "--seed", "3", "--nodes", "3", "--faults", "kill"])
+    assert done.exit_code == 0, done.output
+    assert "seed 3: 3 nodes" in done.output
+    assert " kill\n" in done.output
