@@ -71,6 +71,7 @@ class Process:
         """Let the thread that calls this stand still until somebody wakes it."""
         assert getcurrent() is not self._hub, "nobody can wait who is no thread of a process"
         self._hub.switch()
+        self.check()
 
     def wake(self, thread: greenlet, seconds: float = 0.0) -> None:
         """Have ``thread`` go on after so many seconds."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from random import Random
@@ -61,6 +62,17 @@ def simulate(
     :param faults: the kinds of faults that there are, all of them; if it is None, the seed decides.
     :param write: takes the lines of a transcript.
     """
+    # On a thread of its own: whoever calls may have greenlets, too, which must not meet these.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_simulate, seed, nodes, faults, write).result()
+
+
+def _simulate(
+    seed: int,
+    nodes: int | None,
+    faults: Collection[str] | None,
+    write: Callable[[str], object] | None,
+) -> Report:
     kinds = ALL_FAULTS if faults is None else faults
     climate = draw(Random(seed), kinds, nodes=nodes, chosen=faults is not None)
     world = World(seed, climate, write)
@@ -93,7 +105,7 @@ def simulate(
 
 @contextmanager
 def _listening(world: World) -> Iterator[None]:
-    """Take it for a broken rule if an error is met that nobody handles."""
+    """End the world after this, and take an error that nobody handles for a broken rule."""
 
     @provider(ILogObserver)
     def hear(event: LogEvent) -> None:
@@ -104,6 +116,7 @@ def _listening(world: World) -> Iterator[None]:
     try:
         yield
     finally:
+        world.end()
         globalLogPublisher.removeObserver(hear)
 
 

@@ -143,6 +143,12 @@ class World(Observer):
             pass
         return until()
 
+    def end(self) -> None:
+        """End all processes: nothing of this world goes on when it is forgotten."""
+        for server in self.servers:
+            if server.process is not None:
+                server.process.kill()
+
     def clear_up(self) -> None:
         """Let nothing be wrong any more but what is lost, and have everything started again."""
         self.chronicle.did("clear up")
