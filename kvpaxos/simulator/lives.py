@@ -55,7 +55,7 @@ def batch(slot: int, size: int) -> Batch:
     """Return what is decided in ``slot``: always the same, if its size is."""
     if not size:
         return NOOP
-    return (Command(ME, 1, slot, 0, Random(slot).randbytes(size)),)  # noqa: S311  (no secret)
+    return (Command(ME, 1, slot, 0, Random(slot).randbytes(size)),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,7 +216,7 @@ class Life:
         """End the run, and lose some of what was not synced."""
         self._open.write()
         self._end()
-        self._disk.crash(Random(7))  # noqa: S311  (no secret)
+        self._disk.crash(Random(7))
 
     def _end(self) -> None:
         self._acknowledged, self._journal = self.claims.acknowledged, None

@@ -37,8 +37,8 @@ from kvpaxos.paxos.proposer import Following, Leading, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import ReplicaRecord
 from kvpaxos.paxos.replica import Replica
-from test.simulator.machine import Machine
 from kvpaxos.simulator.show import show
+from test.simulator.machine import Machine
 
 TICK_S = 0.02
 FOREVER = 1000.0

@@ -12,6 +12,7 @@ from kvpaxos.paxos.effects import Effects, Event
 from kvpaxos.paxos.formation import Stands
 from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.quorum import Quorum
+from kvpaxos.simulator.show import show
 from test.simulator.agenda import Agenda
 from test.simulator.appenders import Appender
 from test.simulator.checker import Checker
@@ -19,7 +20,6 @@ from test.simulator.clients import Clients, Request
 from test.simulator.disk import Disk
 from test.simulator.network import Network, Weather
 from test.simulator.process import Process, Storage
-from kvpaxos.simulator.show import show
 
 TRACE_STEPS = 150
 """How many of the last steps are told when something went wrong."""
