@@ -8,9 +8,12 @@ from typing import Any
 
 import pytest
 
-from kvpaxos.journal import log, segment
+from kvpaxos.journal import log
 from kvpaxos.journal.files import Directory, File
+from kvpaxos.journal.format import segment_name
+from kvpaxos.journal.header import Header, encode_header
 from kvpaxos.journal.segment import SegmentWriter
+from kvpaxos.journal.spares import Spares
 from kvpaxos.simulator.contents import SECTOR
 from kvpaxos.simulator.crashes import leavings
 from kvpaxos.simulator.exhaustive import LIVES, Chunk, Count, chunks, sweep
@@ -102,11 +105,11 @@ def mark_before_sync(self: SegmentWriter) -> None:
     self._entries_bytes = 0
 
 
-def name_before_sync(directory: Directory, spares: Any, header: Any) -> File:
+def name_before_sync(directory: Directory, spares: Spares, header: Header) -> File:
     name, file = spares.take(header.size)
-    directory.rename(name, segment.segment_name(header.number))
+    directory.rename(name, segment_name(header.number))
     directory.sync()
-    file.write(segment.encode_header(header) * 2, 0)
+    file.write(encode_header(header) * 2, 0)
     file.sync()
     return file
 
