@@ -59,7 +59,7 @@ def simulate(
     *,
     trace: bool,
 ) -> None:
-    """Run clusters in a made-up world, break what can be broken, and check all that is promised.
+    """Break what can be broken in a made-up world, and check.
 
     The nodes are real: their consensus, their journals, what they send each other. Time, threads,
     disks and the network are made up, in one process, from a number: the seed. The same seed gives
