@@ -83,7 +83,8 @@ class NodeGroup:
             node.startService()
             self._partition.attach(node.node, _throw(node))
             self._set_loss(node)
-        await gatherResults([self.client(place).get("ready?") for place in started])
+        waiting = [self.client(place).get("ready?") for place in started]
+        await gatherResults(waiting, consumeErrors=True)
 
     async def end(self, *places: int) -> None:
         """Stop the nodes at ``places``, or all, in good order; with the last of them all clients.

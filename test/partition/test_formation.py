@@ -70,8 +70,9 @@ class FormationTests(Scenario):
         beginning = Deferred.fromCoroutine(alone.begin())
         await forming
         (node,) = alone.nodes.values()
-        await alone.end()
+        beginning.cancel()
         await self.assertFailure(beginning, FirstError)
+        await alone.end()
         release.callback(None)
         # Nor does a timer of it remain: trial would find that.
         assert node.leader() == ""
