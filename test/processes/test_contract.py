@@ -54,6 +54,9 @@ from test.processes.faces import Face
 pytestmark = pytest.mark.timeout(180)
 
 ROLES = ("leader", "follower")
+
+FACES = (*(f"{dialect}-leader" for dialect in DIALECTS), "seed-follower")
+"""What a follower does with a request has nothing to do with how it speaks."""
 NODES = 3
 TAKEN = [["taken", "old"]]
 
@@ -103,7 +106,7 @@ def face_of(
     return face
 
 
-@pytest.fixture(params=[f"{dialect}-{role}" for dialect in DIALECTS for role in ROLES])
+@pytest.fixture(params=FACES)
 def face(
     request: pytest.FixtureRequest, clusters: dict[str, Cluster], leaders: dict[str, Node]
 ) -> Face:
