@@ -11,6 +11,7 @@ from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Effects, Event, Received
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Accept, Accepted, Batch, Command, Promise
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.watch import Observer
 from kvpaxos.store.layout import Layout, applied_key
@@ -28,8 +29,8 @@ class Checker(Observer):
 
     * *Agreement.* A slot is decided once, with the same batch on all nodes in all their lives.
     * *One offer.* A ballot offers one batch in a slot.
-    * *Promises.* What a node has shown of its promises to another it still knows in its next life,
-      and they never fall; but for a disk that was lost.
+    * *Promises.* What a node has shown of its promises to another it still knows in its next life
+      on that disk, and they never fall.
     * *Lives.* No two lives of a node have one number.
     * *State.* After a slot every state has the digest of the machine here.
     * *Acknowledged.* What a client was told to be done is in the log, in that slot, with that
@@ -47,7 +48,7 @@ class Checker(Observer):
         self._machine = Machine(self._engine, _GROUP)
         self._digests = [self._machine.digest]
         self._offers: dict[tuple[Ballot, Slot], Batch] = {}
-        self._shown: dict[NodeId, Ballot] = {}
+        self._shown: dict[tuple[NodeId, int], Ballot] = {}
         self._promised: dict[NodeId, Ballot] = {}
         self._lives: set[tuple[NodeId, int]] = set()
         self._layout = Layout(_GROUP)
@@ -72,14 +73,10 @@ class Checker(Observer):
         if (node, memory.life) in self._lives:
             self.fail(f"{node} begins life {memory.life} a second time")
         self._lives.add((node, memory.life))
-        shown = self._shown.get(node, ZERO_BALLOT)
+        shown = self._shown.get((node, memory.incarnation), ZERO_BALLOT)
         if memory.promised < shown:
             self.fail(f"{node} has shown the promise {shown}, and knows {memory.promised} only")
         self._promised[node] = memory.promised
-
-    def lost_disk(self, node: NodeId) -> None:
-        """Take note that ``node`` has lost its disk: it begins anew, as another incarnation."""
-        self._shown.pop(node, None)
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
@@ -88,9 +85,10 @@ class Checker(Observer):
             self.fail(f"the promise of {node} fell from {self._promised[node]} to {promised}")
         self._promised[node] = promised
         if isinstance(event, Received) and isinstance(event.message, Promise | Accepted):
-            sender = event.sender
-            shown = self._shown.get(sender, ZERO_BALLOT)
-            self._shown[sender] = max(shown, event.message.ballot)
+            # It may come late, from a disk that has been lost since.
+            incarnation = dict(event.message.incarnations).get(event.sender, FIRST_INCARNATION)
+            disk = event.sender, incarnation
+            self._shown[disk] = max(self._shown.get(disk, ZERO_BALLOT), event.message.ballot)
         for envelope in effects.sends:
             if isinstance(envelope.message, Accept):
                 self._check_offer(envelope.message)

@@ -17,7 +17,6 @@ from kvpaxos.node.member import Member
 from kvpaxos.node.node import Node
 from kvpaxos.node.opening import open_journal
 from kvpaxos.node.repairs import Repairs
-from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.checker import Checker
@@ -124,7 +123,6 @@ class Server:
         assert not self.up
         self._chronicle.did(f"replace the disk of {self.node}")
         self.drive.replace()
-        self._checker.lost_disk(NodeId(self.node))
 
     def pause(self) -> None:
         """Let nothing of the process run, until `resume`."""

@@ -20,6 +20,7 @@ from kvpaxos.simulator.clients import Client, Request
 from kvpaxos.simulator.climate import Climate, settings
 from kvpaxos.simulator.drive import Drive
 from kvpaxos.simulator.network import Network, Weather
+from kvpaxos.simulator.process import Process
 from kvpaxos.simulator.reactor import Clock
 from kvpaxos.simulator.server import Server
 from kvpaxos.simulator.switchboard import Switchboard
@@ -58,7 +59,7 @@ class World(Observer):
         cluster = settings(climate)
         self.names = list(cluster.members)
         self.frail = frozenset(random.sample(self.names, (len(self.names) - 1) // 2))
-        self._voting: dict[str, Replica] = {}
+        self._begun: dict[str, tuple[Process | None, Replica]] = {}
         replica = watched(self.checker, self.chronicle, self)
         self.servers = [
             Server(
@@ -87,9 +88,8 @@ class World(Observer):
     @property
     def leader(self) -> str | None:
         """The node that leads with the highest ballot, if any does."""
-        leading = [
-            replica.leader for replica in self._voting.values() if isinstance(replica.role, Leading)
-        ]
+        replicas = filter(None, map(self._replica, self.servers))
+        leading = [replica.leader for replica in replicas if isinstance(replica.role, Leading)]
         return max(leading).node if leading else None
 
     @property
@@ -98,8 +98,13 @@ class World(Observer):
         return all(map(self._is_whole, self.servers))
 
     def _is_whole(self, server: Server) -> bool:
-        replica = self._voting.get(server.node)
-        return server.up and replica is not None and replica.probation is None
+        replica = self._replica(server)
+        return replica is not None and replica.probation is None
+
+    def _replica(self, server: Server) -> Replica | None:
+        """Return the replica of a node that runs and takes part, not that of an earlier process."""
+        process, replica = self._begun.get(server.node, (None, None))
+        return replica if server.up and process is server.process else None
 
     @property
     def missing(self) -> str:
@@ -162,7 +167,7 @@ class World(Observer):
 
     @override
     def began(self, replica: Replica, memory: Memory) -> None:
-        self._voting[replica.node] = replica
+        self._begun[replica.node] = self.server(replica.node).process, replica
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:

@@ -26,6 +26,17 @@ def test_no_rule_is_broken(seed: int) -> None:
     assert report.counts["done"] > 0
 
 
+@pytest.mark.parametrize(
+    ("seed", "what"),
+    [
+        (25, "a node that comes back on a new disk does not count as one that votes"),
+        (166, "what a lost disk had shown arrives after it was replaced"),
+    ],
+)
+def test_no_rule_is_found_broken_that_is_not(seed: int, what: str) -> None:
+    assert simulate(seed).wrong is None, what
+
+
 def test_the_same_seed_gives_the_same_history_whatever_python_hashes() -> None:
     script = "from kvpaxos.simulator.run import simulate; print(simulate(4, nodes=3).digest)"
     histories = {
