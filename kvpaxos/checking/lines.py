@@ -9,9 +9,9 @@ from __future__ import annotations
 import json
 from base64 import b64decode, b64encode
 from binascii import Error as NotBase64
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from math import isfinite
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, TypeVar, cast, get_args
 
 from kvpaxos.checking.history import (
     UNTOLD,
@@ -37,6 +37,8 @@ from kvpaxos.store.commands import (
 from kvpaxos.store.limits import OPID_MAX
 from kvpaxos.store.requests import Identity, Named, Numbered
 
+T = TypeVar("T")
+
 EXAMPLE: Final = (
     '{"client":"c1","operation":"set","key":"color","value":"blue","call":0.0,"return":0.2,'
     '"outcome":"done"}'
@@ -51,14 +53,14 @@ _NAMES: Final = frozenset(
         *(f"{name}_base64" for name in _TEXTS),
     }
 )
-_WRITES: Final[Mapping[str, type[Insert | Update | Set | Append]]] = {
+WRITES: Final[Mapping[str, type[Insert | Update | Set | Append]]] = {
     "insert": Insert,
     "update": Update,
     "set": Set,
     "append": Append,
 }
 _WANTED: Final[Mapping[str, tuple[str, ...]]] = {
-    **dict.fromkeys(_WRITES, ("key", "value")),
+    **dict.fromkeys(WRITES, ("key", "value")),
     **dict.fromkeys(("delete", "get"), ("key",)),
     "cas": ("key", "expect", "value"),
     **dict.fromkeys(("count", "dump"), ()),
@@ -77,10 +79,18 @@ def read_history(name: str, lines: Iterable[bytes]) -> Iterator[Call]:
     :param name: what to call the history in messages.
     :raises BadLine: a line is none.
     """
+    return read_lines(name, lines, read_call)
+
+
+def read_lines(name: str, lines: Iterable[bytes], read: Callable[[bytes], T]) -> Iterator[T]:
+    """Yield what ``read`` makes of each line that is not blank.
+
+    :raises BadLine: ``read`` did; the message says in which line.
+    """
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield read_call(line)
+                yield read(line)
             except BadLine as error:
                 raise BadLine(f"{name}: line {number}: {error}.") from None
 
@@ -291,8 +301,8 @@ def _operation(given: Members) -> KeyOperation | WholeOperation:
         raise BadLine("the key is empty; give it one byte or more")
     if name == "cas":
         return CompareAndSet(key, given.value_or_null("expect"), given.value("value"))
-    if name in _WRITES:
-        return _WRITES[name](key, given.value("value"))
+    if name in WRITES:
+        return WRITES[name](key, given.value("value"))
     return Delete(key) if name == "delete" else Get(key)
 
 

@@ -6,19 +6,15 @@ from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Final, NamedTuple
 
-from kvpaxos.checking.lines import BadLine, Members, read_object
+from kvpaxos.checking.lines import WRITES, BadLine, Members, read_lines, read_object
 from kvpaxos.errors import CommandError
 from kvpaxos.paxos.effects import Decision
 from kvpaxos.store.commands import (
-    Append,
     CompareAndSet,
     Count,
     Delete,
     Get,
-    Insert,
     Operation,
-    Set,
-    Update,
 )
 from kvpaxos.store.requests import Identity, Named, Numbered, decode_request
 
@@ -63,12 +59,7 @@ def read_log(name: str, lines: Iterable[bytes]) -> Iterator[LoggedSlot]:
     :param name: what to call the log in messages.
     :raises BadLine: a line is none.
     """
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            try:
-                yield read_slot(line)
-            except BadLine as error:
-                raise BadLine(f"{name}: line {number}: {error}.") from None
+    return read_lines(name, lines, read_slot)
 
 
 def read_slot(line: bytes) -> LoggedSlot:
@@ -103,8 +94,8 @@ def _operation(members: Members) -> Operation:
     if name in _LOOKING:
         return _LOOKING[name](key)
     value = members.value("value")
-    if name in _WRITING:
-        return _WRITING[name](key, value)
+    if name in WRITES:
+        return WRITES[name](key, value)
     return CompareAndSet(key, members.value_or_null("expect"), value)
 
 
@@ -114,14 +105,8 @@ def _identity(members: Members) -> Identity | None:
     return Named(members.value("requestid")) if members.has("requestid") else None
 
 
-_WRITING: Final[dict[str, type[Insert | Update | Set | Append]]] = {
-    "insert": Insert,
-    "update": Update,
-    "set": Set,
-    "append": Append,
-}
 _LOOKING: Final[dict[str, type[Get | Delete]]] = {"get": Get, "delete": Delete}
-_KINDS: Final = (*_WRITING, *_LOOKING, "compareandset", "count")
+_KINDS: Final = (*WRITES, *_LOOKING, "compareandset", "count")
 _SLOT_NAMES: Final = frozenset({"slot", "ballot", "commands", "digest"})
 _TEXTS: Final = ("key", "value", "expect", "client", "requestid")
 _COMMAND_NAMES: Final = frozenset(
