@@ -35,7 +35,7 @@ from kvpaxos.checking.picture import draw
 from kvpaxos.checking.words import break_words
 from test.chaos.clients import Client, Recorder
 from test.chaos.faults import OPTIONS, Faults
-from test.processes.cluster import Cluster, Node
+from test.processes.cluster import Cluster, Node, cluster
 from test.processes.states import wait_for_equal_states
 from test.processes.test_full_disks import DISK_BYTES, SmallDisk
 
@@ -207,12 +207,9 @@ def main(arguments: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="chaos-") as place,
         small_disk(Path(place, "n02")) as disk,
+        cluster(Path(place), 3, transport, storage=STORAGE) as made,
     ):
-        made = Cluster(Path(place), 3, transport, storage=STORAGE)
-        try:
-            outcome = run(made, asked.seed, asked.minutes * 60, disk)
-        finally:
-            made.close()
+        outcome = run(made, asked.seed, asked.minutes * 60, disk)
     for name, figure in outcome.figures.items():
         print(f"{name}: {figure}")
     for trouble in outcome.troubles:

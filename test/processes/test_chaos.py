@@ -10,7 +10,7 @@ import pytest
 from kvpaxos.checking.history import UNTOLD
 from kvpaxos.checking.lines import read_history
 from test.chaos.run import keep, run
-from test.processes.cluster import Cluster
+from test.processes.cluster import cluster
 
 pytestmark = pytest.mark.timeout(180)
 
@@ -18,11 +18,8 @@ SECONDS = 3.0
 
 
 def test_what_clients_of_nodes_in_trouble_see_is_right(tmp_path: Path) -> None:
-    made = Cluster(tmp_path)
-    try:
+    with cluster(tmp_path) as made:
         outcome = run(made, "a slice", SECONDS, None)
-    finally:
-        made.close()
     assert list(outcome.troubles) == []
     assert sum(call.outcome == "done" for call in outcome.calls) > 20
     assert len(outcome.slots) > 20

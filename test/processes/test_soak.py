@@ -8,14 +8,13 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from test.big.load import Load
 from test.big.soak import CONNECTIONS, KEYS, Seen
-from test.processes.cluster import START_S, Cluster
+from test.processes.cluster import START_S, Cluster, cluster
 from test.processes.disks import use_of
 
 pytestmark = pytest.mark.timeout(120)
@@ -41,7 +40,7 @@ NODE_BYTES = KEYS * len(VALUE) + STORAGE["segment_bytes"] + MIB
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
-    with closing(Cluster(tmp_path, storage=STORAGE)) as made:
+    with cluster(tmp_path, storage=STORAGE) as made:
         made.start()
         yield made
 
