@@ -40,6 +40,7 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
     },
     examples=[
         "kvpaxos simulate --seed 7 --trace",
+        "kvpaxos simulate --seed 7 --history seen.jsonl",
         "kvpaxos simulate --seeds 0..2000",
         "kvpaxos simulate --minutes 5 --nodes 5 --faults 'power cut,lost disk,one way'",
     ],
@@ -50,6 +51,12 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
 @click.option("--nodes", type=click.Choice(["3", "5"]), help="How many nodes there are.")
 @click.option("--faults", metavar="LIST", help="Only these faults, all of them; 'help' lists them.")
 @click.option("--trace", is_flag=True, help="Print all that happens, with --seed.")
+@click.option(
+    "--history",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write what clients saw, with --seed, for 'kvpaxos check'.",
+)
 def simulate(
     seed: int | None,
     seeds: range | None,
@@ -57,6 +64,7 @@ def simulate(
     nodes: str | None,
     faults: str | None,
     *,
+    history: str | None,
     trace: bool,
 ) -> None:
     """Break what can be broken in a made-up world, and check.
@@ -65,7 +73,8 @@ def simulate(
     disks and the network are made up, in one process, from a number: the seed. The same seed gives
     the same history. Faults are drawn from it too, unless --faults names them.
 
-    Nothing is listened on, and nothing is written to this machine's disk. See docs/simulator.md.
+    Nothing is listened on, and nothing is written to this machine's disk but the file of --history.
+    See docs/simulator.md.
     """
     # Not at the top: help and completion must not wait for it.
     from kvpaxos.cli import simulating  # noqa: PLC0415
@@ -74,9 +83,12 @@ def simulate(
         raise click.UsageError("Say one of --seed, --seeds and --minutes.")
     if trace and seed is None:
         raise click.UsageError("--trace goes with --seed.")
+    if history is not None and seed is None:
+        raise click.UsageError("--history goes with --seed.")
     chosen = simulating.chosen(faults)
     size = None if nodes is None else int(nodes)
     context = click.get_current_context()
     if seed is not None:
-        context.exit(simulating.one(seed, nodes=size, faults=chosen, trace=trace))
+        status = simulating.one(seed, nodes=size, faults=chosen, trace=trace, history=history)
+        context.exit(status)
     context.exit(simulating.many(seeds, minutes, nodes=size, faults=chosen))

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
+from contextlib import ExitStack
 from itertools import count
+from pathlib import Path
 from time import monotonic
+from typing import BinaryIO
 
 import click
 
+from kvpaxos.checking.history import Call
+from kvpaxos.checking.lines import call_line
 from kvpaxos.cli.bar import Bar
 from kvpaxos.cli.statuses import DONE, FAILED, say
+from kvpaxos.errors import ConfigError
 from kvpaxos.simulator.faults import FAULTS
 from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
 from kvpaxos.simulator.sweep import Totals, be_quiet, sweep
@@ -36,10 +42,23 @@ def chosen(faults: str | None) -> frozenset[str] | None:
     return names
 
 
-def one(seed: int, *, nodes: int | None, faults: Collection[str] | None, trace: bool) -> int:
-    """Run one world, say what happened, and return the exit status."""
+def one(
+    seed: int,
+    *,
+    nodes: int | None,
+    faults: Collection[str] | None,
+    trace: bool,
+    history: str | None,
+) -> int:
+    """Run one world, say what happened, and return the exit status.
+
+    :param history: where to write what clients saw.
+    """
     be_quiet()
-    report = simulate(seed, nodes=nodes, faults=faults, write=click.echo if trace else None)
+    with ExitStack() as opened:
+        record = None if history is None else _recorder(opened.enter_context(_file(history)))
+        write = click.echo if trace else None
+        report = simulate(seed, nodes=nodes, faults=faults, write=write, record=record)
     totals = Totals()
     totals.add(report)
     if trace:
@@ -73,11 +92,30 @@ def many(
     return _conclude(totals, f"{per_minute:.0f} runs a minute")
 
 
+def _file(path: str) -> BinaryIO:
+    try:
+        return Path(path).open("wb")
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name a file that can be written.") from None
+
+
+def _recorder(file: BinaryIO) -> Callable[[Call], object]:
+    return lambda call: file.write(call_line(call))
+
+
 def _conclude(totals: Totals, last: str) -> int:
     for line in totals.describe():
         click.echo(line)
     click.echo(last)
     if totals.broken is None:
         return DONE
-    say(f"seed {totals.broken.seed}: {totals.broken.wrong}")
+    seed = totals.broken.seed
+    say(f"seed {seed}: {totals.broken.wrong}")
+    if totals.broken.details:
+        for line in totals.broken.details:
+            say(line)
+        say(
+            f"To draw it, run this world with --seed {seed} --history seen.jsonl, and then"
+            " kvpaxos check seen.jsonl --picture break.svg"
+        )
     return FAILED

@@ -11,28 +11,19 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from random import Random
-from typing import Final, Literal, Protocol, TypeAlias
+from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from kvpaxos.checking.history import Dump, Pairs
 from kvpaxos.errors import KvPaxosError, OutcomeUnknown, Unavailable
 from kvpaxos.node.face import Face
 from kvpaxos.node.http.store import Receipt, Written
+from kvpaxos.node.member import DAMAGE
 from kvpaxos.simulator.agenda import Agenda, Call
 from kvpaxos.simulator.process import Process
-from kvpaxos.store.commands import (
-    Append,
-    CompareAndSet,
-    Delete,
-    Get,
-    Insert,
-    Operation,
-    Set,
-    Update,
-)
-from kvpaxos.store.requests import Numbered
-from kvpaxos.store.results import Result
+from kvpaxos.simulator.requests import Answer, Request, Taste, Wish, look
 
 TIMEOUT_S: Final = 2.0
 """For how long a node may try to carry a request out."""
@@ -46,10 +37,8 @@ RETRY_S: Final = 0.1
 TRAVEL_S: Final = 0.0005
 """How long a request takes to a node, and an answer back."""
 
-OFTEN: Final = (6, 6, 3, 2, 1, 1, 1)
-"""How often clients get, append, set, compare and set, update, insert and delete."""
-
-Ending: TypeAlias = Literal["done", "unknown", "open"]
+TWICE_S: Final = 1.0
+"""How much later, at most, a request reaches the other node that is asked too."""
 
 
 class Asked(Protocol):
@@ -60,25 +49,20 @@ class Asked(Protocol):
     process: Process | None
 
 
-@dataclass(slots=True)
-class Request:
-    """One request of a client, however often it was sent.
+@dataclass(frozen=True, slots=True)
+class Manners:
+    """How clients behave.
 
-    :ivar slot: the one that executed it, or that a read rests on.
-    :ivar sent: how often it was.
-    :ivar maybe: whether some attempt may have been carried out, for all that the client knows.
+    :ivar keys: how many keys they know.
+    :ivar pause_s: the mean time between an answer and the next request.
+    :ivar gives_up: how probable it is that one asks nobody else once a node is silent.
+    :ivar asks_twice: how probable it is that one asks another node too, under the same identity.
     """
 
-    client: str
-    opid: int
-    operation: Operation
-    began: float
-    ended: float | None = None
-    ending: Ending = "open"
-    result: Result | None = None
-    slot: int = 0
-    sent: int = 0
-    maybe: bool = False
+    keys: int
+    pause_s: float
+    gives_up: float = 0.0
+    asks_twice: float = 0.0
 
 
 class Client:
@@ -94,26 +78,18 @@ class Client:
         *,
         agenda: Agenda,
         random: Random,
-        keys: int,
-        pause_s: float,
-        gives_up: float,
+        manners: Manners,
         counts: Counter[str],
         done: Callable[[Request], None],
     ) -> None:
-        """Make a client that does nothing before `begin`.
-
-        :param keys: how many keys there are.
-        :param pause_s: the mean time between an answer and the next request.
-        :param gives_up: how probable it is that it asks nobody else once a node is silent.
-        """
+        """Make a client that does nothing before `begin`."""
         self.name = name
         self.requests: list[Request] = []
         self._servers = servers
         self._agenda = agenda
         self._random = random
-        self._keys = keys
-        self._pause_s = pause_s
-        self._gives_up = gives_up
+        self._manners = manners
+        self._taste = Taste(name, random, manners.keys)
         self._counts = counts
         self._done = done
         self._server = random.choice(servers)
@@ -124,95 +100,102 @@ class Client:
     def begin(self) -> None:
         """Make requests from now on."""
         self._running = True
-        self._agenda.after(self._random.expovariate(1 / self._pause_s), self._ask)
+        self._agenda.after(self._thought_s(), self._ask)
 
     def end(self) -> None:
         """Make no further request. The last one may still be under way."""
         self._running = False
 
-    def ask(self, operation: Operation, server: Asked | None = None) -> Request:
-        """Make a request, and send it to ``server`` first."""
-        if server is not None:
-            self._server = server
-        request = Request(self.name, len(self.requests) + 1, operation, self._agenda.now)
-        self.requests.append(request)
-        self._send(request)
-        return request
+    def ask(self, wish: Wish, server: Asked) -> Request:
+        """Make a request that must be executed once, and send it to ``server`` first."""
+        self._server = server
+        now = self._agenda.now
+        return self._make(self._taste.request(wish, self.requests, now, stale=False, known=True))
 
     def ask_anything(self) -> Request:
         """Make a request, whatever comes to mind."""
-        return self.ask(self._draw())
+        return self._make(self._taste.draw(self.requests, self._agenda.now))
 
     def _ask(self) -> None:
         if self._running:
-            self.ask(self._draw())
+            self.ask_anything()
 
-    def _draw(self) -> Operation:
-        random = self._random
-        key = b"k%d" % random.randrange(self._keys)
-        value = f"{self.name}.{len(self.requests) + 1}".encode()
-        operations: tuple[Operation, ...] = (
-            Get(key),
-            Append(b"log%d" % random.randrange(2), value + b" "),
-            Set(key, value),
-            CompareAndSet(key, self._last_seen(key), value),
-            Update(key, value),
-            Insert(key, value),
-            Delete(key),
-        )
-        return random.choices(operations, OFTEN)[0]
+    def _thought_s(self) -> float:
+        return self._random.expovariate(1 / self._manners.pause_s)
 
-    def _last_seen(self, key: bytes) -> bytes | None:
-        for request in reversed(self.requests[-10:]):
-            if request.operation == Get(key) and request.result is not None:
-                return request.result.value
-        return None
+    def _make(self, request: Request) -> Request:
+        self.requests.append(request)
+        self._send(request)
+        return request
 
     def _send(self, request: Request) -> None:
         self._attempt += 1
         request.sent += 1
         self._counts["sent"] += 1
         self._patience = self._agenda.after(PATIENCE_S, self._silent, request, self._attempt)
-        self._agenda.after(TRAVEL_S, self._arrive, self._server, request, self._attempt)
+        self._depart(TRAVEL_S, self._server, request)
+        twice = self._manners.asks_twice
+        if twice and request.identity is not None and self._random.random() < twice:
+            self._counts["asked twice"] += 1
+            seconds = self._random.uniform(TRAVEL_S, TWICE_S)
+            self._depart(seconds, self._random.choice(self._servers), request)
+
+    def _depart(self, seconds: float, server: Asked, request: Request) -> None:
+        request.doubts += 1
+        self._agenda.after(seconds, self._arrive, server, request, self._attempt)
 
     def _arrive(self, server: Asked, request: Request, attempt: int) -> None:
         process, face = server.process, server.face
         if process is None or face is None or not process.alive:
+            request.doubts -= 1
             self._again(request, attempt)
             return
-        process.run(partial(self._put, face, request, attempt))
+        process.run(partial(self._put, server.node, face, request, attempt))
 
-    def _put(self, face: Face, request: Request, attempt: int) -> None:
+    def _put(self, node: str, face: Face, request: Request, attempt: int) -> None:
         """Ask the node. This runs in its process."""
-        answered = partial(self._answer, face, request, attempt)
+        answered = partial(self._answer, node, face, request, attempt)
         refused = partial(self._refuse, request, attempt)
         try:
             asking: Deferred[Receipt] | Deferred[Written]
-            if isinstance(request.operation, Get):
-                asking = face.read(stale=False, timeout_s=TIMEOUT_S)
+            if request.identity is None:
+                asking = face.read(stale=request.stale, timeout_s=TIMEOUT_S)
             else:
-                identity = Numbered(self.name.encode(), request.opid)
-                asking = face.write(request.operation, identity, timeout_s=TIMEOUT_S)
-                request.maybe = True
+                assert not isinstance(request.operation, Dump), "a dump is not logged"
+                asking = face.write(request.operation, request.identity, timeout_s=TIMEOUT_S)
         except KvPaxosError as error:
             refused(Failure(error))
         else:
-            asking.addCallbacks(answered, refused)
+            asking.addCallback(answered).addErrback(refused)
 
     def _answer(
-        self, face: Face, request: Request, attempt: int, answer: Receipt | Written
+        self,
+        node: str,
+        face: Face,
+        request: Request,
+        attempt: int,
+        given: Receipt | Written,
     ) -> None:
-        if isinstance(answer, Written):
-            result, slot = answer.result, answer.receipt.slot
+        pairs: Pairs = ()
+        if isinstance(given, Written):
+            result, receipt = given
         else:
-            assert isinstance(request.operation, Get)
-            entry = face.get(request.operation.key)
-            result = Result("ok" if entry else "missing", entry.value if entry else None, 0)
-            slot = answer.slot
-        self._agenda.after(TRAVEL_S, self._end, request, attempt, result, slot)
+            receipt = given
+            result, pairs = look(request.operation, face)
+        self._counts["answers"] += 1
+        if receipt.read == "stale":
+            self._counts["stale reads"] += 1
+        number = self._counts["answers"]
+        answer = Answer(number, node, face, result, receipt.slot, receipt.read, pairs)
+        request.answers.append(answer)
+        self._agenda.after(TRAVEL_S, self._end, request, attempt, answer)
 
     def _refuse(self, request: Request, attempt: int, failure: Failure) -> None:
-        failure.trap(Unavailable, OutcomeUnknown)
+        if failure.check(*DAMAGE) is None:
+            failure.trap(Unavailable, OutcomeUnknown)
+        if failure.check(OutcomeUnknown) is None:
+            # It says that it was not carried out: that is held against it.
+            request.doubts -= 1
         self._counts["refused"] += 1
         self._agenda.after(TRAVEL_S, self._again, request, attempt)
 
@@ -220,14 +203,14 @@ class Client:
         if attempt != self._attempt or request.ending != "open":
             return
         self._counts["silences"] += 1
-        if self._random.random() < self._gives_up:
+        if self._random.random() < self._manners.gives_up:
             self._counts["given up"] += 1
-            self._end(request, attempt, None, 0)
+            self._end(request, attempt, None)
         else:
             self._again(request, attempt)
 
     def _again(self, request: Request, attempt: int) -> None:
-        """Ask another node: the request is known there by its number."""
+        """Ask another node: the request is known there by its identity."""
         if attempt != self._attempt or request.ending != "open":
             return
         if self._patience is not None:
@@ -241,15 +224,15 @@ class Client:
             self._counts["sent again"] += 1
             self._send(request)
 
-    def _end(self, request: Request, attempt: int, result: Result | None, slot: int) -> None:
+    def _end(self, request: Request, attempt: int, answer: Answer | None) -> None:
         if attempt != self._attempt or request.ending != "open":
             return
         if self._patience is not None:
             self._agenda.cancel(self._patience)
         self._attempt += 1
-        request.ended, request.result, request.slot = self._agenda.now, result, slot
-        request.ending = "unknown" if result is None else "done"
+        request.ended, request.answer = self._agenda.now, answer
+        request.ending = "unknown" if answer is None else "done"
         self._counts[request.ending] += 1
         self._done(request)
         if self._running:
-            self._agenda.after(self._random.expovariate(1 / self._pause_s), self._ask)
+            self._agenda.after(self._thought_s(), self._ask)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from random import Random
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
+from kvpaxos.simulator.clients import Manners
 from kvpaxos.simulator.network import Weather
 
 
@@ -23,8 +24,7 @@ class Climate:
     :ivar faults_s: the mean time between two faults of each kind that there is.
     :ivar fair_s: how long there are none before that.
     :ivar storm_s: how long there are faults.
-    :ivar clients: how many there are.
-    :ivar pause_s: how long one thinks between two requests, on average.
+    :ivar clients: how many there are, and ``manners`` how they behave.
     """
 
     nodes: int
@@ -36,9 +36,7 @@ class Climate:
     fair_s: float
     storm_s: float
     clients: int
-    keys: int
-    pause_s: float
-    gives_up: float
+    manners: Manners
 
 
 def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: bool) -> Climate:
@@ -65,9 +63,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         fair_s=random.choice((0.0, 1.0, 1.0, 1.0, 1.0)),
         storm_s=random.uniform(4.0, 15.0),
         clients=random.choice((2, 4, 8)),
-        keys=random.choice((1, 3, 10)),
-        pause_s=random.choice((0.02, 0.1, 0.3)),
-        gives_up=random.choice((0.0, 0.0, 0.3)) if "give up" in faults else 0.0,
+        manners=_draw_manners(random, faults),
     )
 
 
@@ -90,6 +86,16 @@ def _draw_weather(random: Random, faults: Collection[str], *, chosen: bool) -> W
         delay_s=(0.0001, slowest_s),
         loss=(loss or 0.01 * chosen) if "loss" in faults else 0.0,
         flips=(flips or 0.001 * chosen) if "bit flip" in faults else 0.0,
+    )
+
+
+def _draw_manners(random: Random, faults: Collection[str]) -> Manners:
+    gives_up, asks_twice = random.choice((0.0, 0.0, 0.3)), random.choice((0.0, 0.1, 0.3))
+    return Manners(
+        keys=random.choice((1, 3, 10)),
+        pause_s=random.choice((0.02, 0.1, 0.3)),
+        gives_up=gives_up if "give up" in faults else 0.0,
+        asks_twice=asks_twice if "ask twice" in faults else 0.0,
     )
 
 

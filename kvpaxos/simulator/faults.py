@@ -18,7 +18,7 @@ Fault: TypeAlias = Callable[[World], bool]
 FAULTS: Final[dict[str, Fault]] = {}
 """What can be done, by name."""
 
-STEADY: Final = frozenset({"loss", "delay", "bit flip", "drift", "give up"})
+STEADY: Final = frozenset({"loss", "delay", "bit flip", "drift", "give up", "ask twice"})
 """What a world has, or has not, from its beginning: see `kvpaxos.simulator.climate`."""
 
 

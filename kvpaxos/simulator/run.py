@@ -13,9 +13,10 @@ from typing import Final
 from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
+from kvpaxos.checking.history import Call
 from kvpaxos.simulator.climate import draw
 from kvpaxos.simulator.faults import FAULTS, STEADY
-from kvpaxos.simulator.history import check_acknowledged, check_appended
+from kvpaxos.simulator.history import judge
 from kvpaxos.simulator.world import World
 from kvpaxos.store.commands import Set
 
@@ -38,6 +39,7 @@ class Report:
     :ivar seconds: how long it took, on the clock of the world.
     :ivar faults: how often there was a fault of each kind.
     :ivar counts: what else happened, and how often.
+    :ivar details: lines that explain what is not linearizable, if that is what is wrong.
     """
 
     seed: int
@@ -47,6 +49,7 @@ class Report:
     nodes: int
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
+    details: tuple[str, ...] = ()
 
 
 def simulate(
@@ -55,16 +58,18 @@ def simulate(
     nodes: int | None = None,
     faults: Collection[str] | None = None,
     write: Callable[[str], object] | None = None,
+    record: Callable[[Call], object] | None = None,
 ) -> Report:
     """Run the world of ``seed``, and say what happened.
 
     :param nodes: how many nodes it has; the seed decides if it is None.
     :param faults: the kinds of faults that there are, all of them; if it is None, the seed decides.
     :param write: takes the lines of a transcript.
+    :param record: takes all calls of clients, as they have seen them.
     """
     # On a thread of its own: whoever calls may have greenlets, too, which must not meet these.
     with ThreadPoolExecutor(1) as pool:
-        return pool.submit(_simulate, seed, nodes, faults, write).result()
+        return pool.submit(_simulate, seed, nodes, faults, write, record).result()
 
 
 def _simulate(
@@ -72,6 +77,7 @@ def _simulate(
     nodes: int | None,
     faults: Collection[str] | None,
     write: Callable[[str], object] | None,
+    record: Callable[[Call], object] | None,
 ) -> Report:
     kinds = ALL_FAULTS if faults is None else faults
     climate = draw(Random(seed), kinds, nodes=nodes, chosen=faults is not None)
@@ -88,9 +94,10 @@ def _simulate(
                 _plan(world, name, mean_s, happened)
         world.run(climate.storm_s)
         _calm(world)
-    if world.checker.wrong is None:
-        check_acknowledged(world.checker, world.requests)
-        check_appended(world.checker, world.requests)
+    details = judge(world.checker, world.requests) if world.checker.wrong is None else ()
+    if record is not None:
+        for request in world.requests:
+            record(request.call)
     happened.update(_steady(world))
     return Report(
         seed,
@@ -100,6 +107,7 @@ def _simulate(
         climate.nodes,
         happened,
         _counts(world),
+        details,
     )
 
 
@@ -161,6 +169,7 @@ def _steady(world: World) -> Counter[str]:
             "loss": network["lost"],
             "bit flip": network["flipped"],
             "give up": world.counts["given up"],
+            "ask twice": world.counts["asked twice"],
         }
     )
 

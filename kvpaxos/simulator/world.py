@@ -16,12 +16,13 @@ from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.checker import Checker
 from kvpaxos.simulator.chronicle import Chronicle
-from kvpaxos.simulator.clients import Client, Request
+from kvpaxos.simulator.clients import Client
 from kvpaxos.simulator.climate import Climate, settings
 from kvpaxos.simulator.drive import Drive
 from kvpaxos.simulator.network import Network, Weather
 from kvpaxos.simulator.process import Process
 from kvpaxos.simulator.reactor import Clock
+from kvpaxos.simulator.requests import Request
 from kvpaxos.simulator.server import Server
 from kvpaxos.simulator.switchboard import Switchboard
 from kvpaxos.simulator.watch import Observer, watched
@@ -180,15 +181,12 @@ class World(Observer):
         return client.ask(operation, self.server(node))
 
     def _client(self, name: str) -> Client:
-        climate = self.climate
         return Client(
             name,
             self.servers,
             agenda=self.agenda,
             random=Random(self.random.getrandbits(64)),
-            keys=climate.keys,
-            pause_s=climate.pause_s,
-            gives_up=climate.gives_up,
+            manners=self.climate.manners,
             counts=self.counts,
             done=self._done,
         )
@@ -196,7 +194,7 @@ class World(Observer):
     def _done(self, request: Request) -> None:
         self.chronicle.said(
             f"  {request.client} {request.ending} {request.opid}:"
-            f" {'' if request.result is None else request.result.outcome}"
+            f" {'' if request.answer is None else request.answer.result.outcome}"
         )
 
     def _ended(self, server: Server) -> None:
