@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away lint types format \
-	sim rot chaos exhaustive clean
+	sim rot chaos faults exhaustive clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -87,6 +87,9 @@ rot: setup ## damage every SECTORS-th (1) sector of a journal, and see what beco
 
 chaos: setup ## kill, pause, cut off and fill real nodes for MINUTES (5), and judge what clients saw
 	$(BIN)/python -m test.chaos.run --minutes $(or $(MINUTES),5)
+
+faults: setup ## have a cluster bear each fault of the simulator alone, in the worlds of KVPAXOS_SEED (0)
+	KVPAXOS_FAULTS=all $(BIN)/pytest test/simulation/test_faults.py
 
 exhaustive: setup ## cut the power at every operation of a journal, in every way, and start it
 	$(BIN)/python -m kvpaxos.simulator.exhaustive

@@ -16,7 +16,7 @@ from kvpaxos.checking.lines import call_line
 from kvpaxos.cli.bar import Bar
 from kvpaxos.cli.statuses import DONE, FAILED, say
 from kvpaxos.errors import ConfigError
-from kvpaxos.simulator.faults import FAULTS
+from kvpaxos.simulator.faults import FAULTS, STEADY
 from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
 from kvpaxos.simulator.sweep import Totals, be_quiet, sweep
 
@@ -33,8 +33,7 @@ def chosen(faults: str | None) -> frozenset[str] | None:
     names = frozenset(filter(None, (name.strip() for name in faults.split(","))))
     if names == {"help"}:
         for name in sorted(ALL_FAULTS):
-            meaning = FAULTS[name].__doc__ if name in FAULTS else "Now and then, all the time."
-            click.echo(f"{name:20} {meaning}")
+            click.echo(f"{name:20} {STEADY.get(name) or FAULTS[name].__doc__}")
         click.get_current_context().exit(DONE)
     unknown = sorted(names - ALL_FAULTS)
     if unknown:

@@ -93,7 +93,7 @@ class Checker(Observer):
             if isinstance(envelope.message, Accept):
                 self._check_offer(envelope.message)
         for decision in effects.decided:
-            self._decide(node, decision)
+            self.decide(node, decision)
 
     def wrote(self, node: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Take note of what was written to the state of ``node``."""
@@ -114,7 +114,8 @@ class Checker(Observer):
         if self._offers.setdefault(place, accept.batch) != accept.batch:
             self.fail(f"two batches were offered in slot {accept.slot} under {accept.ballot}")
 
-    def _decide(self, node: NodeId, decision: Decision) -> None:
+    def decide(self, node: NodeId, decision: Decision) -> None:
+        """Take note that ``node`` knows a slot to be decided."""
         slot = decision.slot
         batch = self.log.setdefault(slot, decision.batch)
         if batch != decision.batch:

@@ -31,6 +31,9 @@ TIMEOUT_S: Final = 2.0
 PATIENCE_S: Final = 2.5
 """For how long a client waits for one node."""
 
+HASTE_S: Final = 0.02
+"""For how long one waits, at most, that gives up before it could have an answer."""
+
 RETRY_S: Final = 0.1
 """How long it waits, about, before it asks another one."""
 
@@ -123,6 +126,12 @@ class Client:
     def _thought_s(self) -> float:
         return self._random.expovariate(1 / self._manners.pause_s)
 
+    def _patience_s(self) -> float:
+        gives_up = self._manners.gives_up
+        if gives_up and self._random.random() < gives_up:
+            return self._random.uniform(0, HASTE_S)
+        return PATIENCE_S
+
     def _make(self, request: Request) -> Request:
         self.requests.append(request)
         self._send(request)
@@ -132,7 +141,9 @@ class Client:
         self._attempt += 1
         request.sent += 1
         self._counts["sent"] += 1
-        self._patience = self._agenda.after(PATIENCE_S, self._silent, request, self._attempt)
+        self._patience = self._agenda.after(
+            self._patience_s(), self._silent, request, self._attempt
+        )
         self._depart(TRAVEL_S, self._server, request)
         twice = self._manners.asks_twice
         if twice and request.identity is not None and self._random.random() < twice:

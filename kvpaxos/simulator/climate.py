@@ -52,7 +52,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         nodes=nodes or size,
         weather=_draw_weather(random, faults, chosen=chosen),
         sync_s=random.choice(((0.0001, 0.001), (0.001, 0.02), (0.005, 0.15))),
-        drift=random.choice((0.0, 0.001, 0.05)) if "drift" in faults else 0.0,
+        drift=(random.choice((0.0, 0.001, 0.05)) or 0.01 * chosen) if "drift" in faults else 0.0,
         storage=_draw_storage(random),
         faults_s={
             fault: random.uniform(0.5, 6.0)
@@ -63,7 +63,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         fair_s=random.choice((0.0, 1.0, 1.0, 1.0, 1.0)),
         storm_s=random.uniform(4.0, 15.0),
         clients=random.choice((2, 4, 8)),
-        manners=_draw_manners(random, faults),
+        manners=_draw_manners(random, faults, chosen=chosen),
     )
 
 
@@ -79,23 +79,27 @@ def settings(climate: Climate) -> ClusterConfig:
 
 
 def _draw_weather(random: Random, faults: Collection[str], *, chosen: bool) -> Weather:
-    slowest_s = random.choice((0.001, 0.001, 0.01, 0.1)) if "delay" in faults else 0.001
+    slowest_s = random.choice((0.001, 0.001, 0.01, 0.1))
+    slowest_s = max(slowest_s, 0.03 * chosen) if "delay" in faults else 0.001
     loss = random.choice((0.0, 0.0, 0.01, 0.05))
     flips = random.choice((0.0, 0.0, 0.0, 0.002))
+    relayed = random.choice((0.0, 0.01, 0.05)) or 0.01 * chosen
     return Weather(
         delay_s=(0.0001, slowest_s),
         loss=(loss or 0.01 * chosen) if "loss" in faults else 0.0,
         flips=(flips or 0.001 * chosen) if "bit flip" in faults else 0.0,
+        duplication=relayed if "duplication" in faults else 0.0,
+        reordering=relayed if "reordering" in faults else 0.0,
     )
 
 
-def _draw_manners(random: Random, faults: Collection[str]) -> Manners:
+def _draw_manners(random: Random, faults: Collection[str], *, chosen: bool) -> Manners:
     gives_up, asks_twice = random.choice((0.0, 0.0, 0.3)), random.choice((0.0, 0.1, 0.3))
     return Manners(
         keys=random.choice((1, 3, 10)),
         pause_s=random.choice((0.02, 0.1, 0.3)),
-        gives_up=gives_up if "give up" in faults else 0.0,
-        asks_twice=asks_twice if "ask twice" in faults else 0.0,
+        gives_up=(gives_up or 0.3 * chosen) if "give up" in faults else 0.0,
+        asks_twice=(asks_twice or 0.1 * chosen) if "ask twice" in faults else 0.0,
     )
 
 
@@ -105,7 +109,7 @@ def _draw_storage(random: Random) -> ClusterStorage:
     return ClusterStorage(
         segment_bytes=segment_bytes,
         journal_bytes_max=4 * segment_bytes,
-        snapshot_slots=random.choice((50, 200, 1000)),
+        snapshot_slots=random.choice((20, 50, 200, 1000)),
         scan_bytes_per_s=random.choice((0, 1024 * 1024)),
         scan_every_s=10,
     )

@@ -6,10 +6,11 @@ all, and what reaches it is what it was at some moment since. A name changes who
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from random import Random
-from typing import Final, NamedTuple, TypeAlias
+from typing import Final, Literal, NamedTuple, TypeAlias
 
 SECTOR: Final = 512
 """What a disk writes whole or not at all, in bytes."""
@@ -33,8 +34,24 @@ class Fate(NamedTuple):
     sectors: Mapping[int, int]
 
 
+Manner: TypeAlias = Literal["any", "lost", "torn", "apart"]
+"""How a power cut deals with what was not synced: in any way; all is lost; each file is torn,
+sector by sector; each file is lost or kept as a whole, apart from others."""
+
+Left: TypeAlias = Literal["synced", "lost", "kept", "torn"]
+"""What a power cut has left of what was not synced in a file: there was nothing; nothing; all of
+it, or all through some write; anything else."""
+
 LOST: Final = Fate(0, {})
 """Nothing gets through."""
+
+
+_WAYS: Final[Mapping[Manner, tuple[int, ...]]] = {
+    "any": (0, 1, 2, 3),
+    "lost": (0,),
+    "torn": (3,),
+    "apart": (0, 1),
+}
 
 
 def sectors_of(offset: int, length: int) -> range:
@@ -135,10 +152,10 @@ class Contents:
             },
         )
 
-    def some_fate(self, random: Random) -> Fate:
+    def some_fate(self, random: Random, manner: Manner = "any") -> Fate:
         """Return any fate. Of all those there are, the extreme ones come often."""
         count = len(self.unsynced)
-        way = random.randrange(4)
+        way = random.choice(_WAYS[manner])
         if way < 2:  # noqa: PLR2004  (lost or kept, as a whole)
             return self.after(way * count)
         fate = self.after(random.randint(0, count))
@@ -161,9 +178,10 @@ class Contents:
                         data[start:end] = write.data[start - write.offset : end - write.offset]
         return data
 
-    def cut_power(self, random: Random) -> None:
-        """Let chance decide what is left."""
-        fate = self.some_fate(random)
+    def cut_power(self, random: Random, manner: Manner = "any") -> Left:
+        """Let chance decide what is left, and say so."""
+        fate = self.some_fate(random, manner)
+        left = self._left_by(fate)
         for sector in sorted(self.adrift):
             if random.random() < 0.5:  # noqa: PLR2004  (a failed sync may have done its work)
                 self._sync_sector(sector, len(self.durable))
@@ -172,6 +190,17 @@ class Contents:
         self.unsynced.clear()
         self.adrift.clear()
         self.holder = None
+        return left
+
+    def _left_by(self, fate: Fate) -> Left:
+        if not self.unsynced:
+            return "synced"
+        data = self.survivor(fate)
+        if data == self.survivor(LOST):
+            return "lost"
+        counts = range(1, len(self.unsynced) + 1)
+        in_order = any(data == self.survivor(self.after(count)) for count in counts)
+        return "kept" if in_order else "torn"
 
     def change(self, sector: int, data: bytes) -> bool:
         """Change what is on the disk in ``sector``, and say whether that differs.
@@ -227,17 +256,22 @@ class Names:
             _apply(names, self.unsynced[number])
         return names
 
-    def cut_power(self, random: Random) -> None:
-        """Let chance decide what is left of the names, and of all that they name."""
+    def cut_power(self, random: Random, manner: Manner = "any") -> Counter[Left]:
+        """Let chance decide what is left of the names, and of all that they name; count it."""
         count = len(self.unsynced)
         kept: Collection[int] = range(random.choice((0, count, random.randint(0, count))))
-        if random.random() < 0.25:  # noqa: PLR2004  (out of order)
+        if manner == "lost":
+            kept = ()
+        elif manner == "apart" or random.random() < 0.25:  # noqa: PLR2004  (out of order)
             kept = [number for number in range(count) if random.getrandbits(1)]
+        left: Counter[Left] = Counter({"kept": len(kept), "lost": count - len(kept)})
         self.durable = self.survivor(kept)
         self.seen = dict(self.durable)
         self.unsynced.clear()
         for name in sorted(self.seen):
-            self.seen[name].cut_power(random)
+            found = self.seen[name].cut_power(random, manner)
+            left.update(found if isinstance(found, Counter) else (found,))
+        return left
 
 
 Entry: TypeAlias = Contents | Names

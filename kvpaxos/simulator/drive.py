@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import errno
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
 from random import Random
-from typing import Final
+from typing import Final, Literal
 
 from kvpaxos.simulator.agenda import Agenda
-from kvpaxos.simulator.files import Deed, Operation, VirtualFiles, refused
+from kvpaxos.simulator.contents import SECTOR, Left, Manner
+from kvpaxos.simulator.files import Deed, Operation, Rot, VirtualFiles, refused
 from kvpaxos.simulator.process import Process
 from kvpaxos.simulator.shelf import Kept
 
@@ -22,6 +25,21 @@ READ_S: Final = 0.0001
 """How long a read takes."""
 
 
+@dataclass(slots=True)
+class Doom:
+    """When a process is to end in the midst of its work with its disk.
+
+    :ivar deed: it draws near with the next call of this kind, or with the next flush of the state.
+    :ivar calls: it comes so many calls later.
+    :ivar strike: ends the process.
+    """
+
+    deed: Deed | Literal["flush"]
+    calls: int
+    strike: Callable[[], None]
+    near: bool = False
+
+
 class Drive:
     """Files and state of a node, and how the disk behaves that they lie on.
 
@@ -32,6 +50,7 @@ class Drive:
     :ivar full: whether it takes no more bytes.
     :ivar failing: the next call of this kind is refused with this error.
     :ivar dies_after: the process that uses it dies in the middle of the call after so many.
+    :ivar doom: when the process that uses it is to end; None if at no such moment.
     :ivar counts: how many calls of each kind there were, and how many were refused.
     """
 
@@ -44,6 +63,7 @@ class Drive:
         self.full = False
         self.failing: tuple[Deed, int] | None = None
         self.dies_after: int | None = None
+        self.doom: Doom | None = None
         self.counts: Counter[str] = Counter()
         self._agenda = agenda
         self._random = random
@@ -74,19 +94,42 @@ class Drive:
         self.slowness = 1.0
         self.stuck_until = 0.0
         self.full = False
-        self.failing = self.dies_after = None
+        self.failing = self.dies_after = self.doom = None
 
-    def cut_power(self) -> None:
-        """Be as after a power cut: what was not synced is lost, or torn, or kept."""
+    def cut_power(self, manner: Manner = "any") -> Counter[Left]:
+        """Be as after a power cut: what was not synced is lost, or torn, or kept. Count it."""
         self.counts["unsynced files"] += sum(
             bool(file.unsynced) for file in self.files.files().values()
         )
-        self.files.crash(self._random)
+        left = self.files.crash(self._random, manner)
         self.state.crash(self._random)
+        return left
+
+    def rot(self, rot: Rot, random: Random) -> bool:
+        """Damage some sector of the journal that lies on it; return whether that changed it."""
+        files = sorted(path for path, file in self.files.files().items() if file.durable)
+        if not files:
+            return False
+        path = random.choice(files)
+        sectors = -(-len(self.files.files()[path].durable) // SECTOR)
+        # Near the ends there is more to damage: a segment is filled from both.
+        place = int(sectors * random.betavariate(0.5, 0.5))
+        return self.files.strike(path, min(place, sectors - 1), rot, random)
+
+    def put_in(self, files: VirtualFiles, state: Kept) -> tuple[VirtualFiles, Kept]:
+        """Be another disk, with this on it; return what was on the one before."""
+        before = self.files, self.state
+        self.files, self.state = files, state
+        self.files.before = self._before
+        return before
 
     def work(self) -> None:
         """Let a flush of the state take its time."""
-        self._spend(2 * self._random.uniform(*self._sync_s))
+        seconds = self._random.uniform(*self._sync_s)
+        self._spend(seconds)
+        if self.doom is not None:
+            self._approach_doom("flush")
+        self._spend(seconds)
 
     def _before(self, operation: Operation) -> None:
         process = self._process
@@ -95,8 +138,11 @@ class Drive:
         self.counts[operation.deed] += 1
         if self.dies_after is not None:
             self._come_nearer_to_death(process)
+        if self.doom is not None:
+            self._approach_doom(operation.deed)
         if self.failing is not None and self.failing[0] == operation.deed:
             number, self.failing = self.failing[1], None
+            self.counts[f"failed {operation.deed}"] += 1
             self.counts["refused calls"] += 1
             raise refused(number)
         if self.full and operation.deed in FILLING:
@@ -115,6 +161,20 @@ class Drive:
             self.counts["deaths at the disk"] += 1
             self._agenda.after(0.0, process.kill)
             process.wait()
+
+    def _approach_doom(self, deed: Deed | Literal["flush"]) -> None:
+        doom, process = self.doom, self._process
+        assert doom is not None
+        assert process is not None
+        doom.near = doom.near or deed == doom.deed
+        if not doom.near:
+            return
+        if doom.calls:
+            doom.calls -= 1
+            return
+        self.doom = None
+        self._agenda.after(0.0, doom.strike)
+        process.wait()
 
     def _spend(self, seconds: float) -> None:
         """Let the time pass that the disk needs, and more if it is slow or stuck."""

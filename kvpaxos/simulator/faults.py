@@ -3,31 +3,33 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterable
-from itertools import pairwise
-from typing import Final, TypeAlias
+from typing import Final
 
-from kvpaxos.simulator.files import Deed
-from kvpaxos.simulator.network import Direction
+from kvpaxos.simulator.files import Deed, Rot
+from kvpaxos.simulator.kinds import Fault, Kinds, any_frail, any_up, start_later
+from kvpaxos.simulator.moments import MOMENTS
+from kvpaxos.simulator.partitions import PARTITIONS
 from kvpaxos.simulator.server import Server
+from kvpaxos.simulator.swapping import SWAPS
+from kvpaxos.simulator.traffic import TRAFFIC
 from kvpaxos.simulator.world import World
 
-Fault: TypeAlias = Callable[[World], bool]
-"""Does something to a world, and says whether it could."""
+_fault: Final = Kinds()
 
-FAULTS: Final[dict[str, Fault]] = {}
-"""What can be done, by name."""
+ROTS: Final[tuple[Rot, ...]] = ("zeroed", "flipped", "older", "other")
+"""What becomes of a sector."""
 
-STEADY: Final = frozenset({"loss", "delay", "bit flip", "drift", "give up", "ask twice"})
+STEADY: Final[dict[str, str]] = {
+    "ask twice": "Clients ask another node too, under the same identity.",
+    "bit flip": "Bits are flipped on the way that no checksum of TCP notices.",
+    "delay": "Packets take up to a tenth of a second.",
+    "drift": "Clocks run fast or slow.",
+    "duplication": "A relay between nodes passes frames on twice.",
+    "give up": "Clients that wait too long for a node ask nobody else.",
+    "loss": "Packets are lost, and sent again by the systems at both ends.",
+    "reordering": "A relay between nodes passes frames on in another order.",
+}
 """What a world has, or has not, from its beginning: see `kvpaxos.simulator.climate`."""
-
-
-def _fault(name: str) -> Callable[[Fault], Fault]:
-    def note(fault: Fault) -> Fault:
-        FAULTS[name] = fault
-        return fault
-
-    return note
 
 
 # Processes.
@@ -36,22 +38,22 @@ def _fault(name: str) -> Callable[[Fault], Fault]:
 @_fault("kill")
 def _kill(world: World) -> bool:
     """Kill a process. What it gave the system is written all the same."""
-    server = _any_up(world)
+    server = any_up(world)
     if server is None:
         return False
     server.kill()
-    _start_later(world, server)
+    start_later(world, server)
     return True
 
 
 @_fault("power cut")
 def _cut_power(world: World) -> bool:
     """Cut the power of a machine: what was not synced is lost, torn or kept, sector by sector."""
-    server = _any_up(world)
+    server = any_up(world)
     if server is None:
         return False
     server.cut_power()
-    _start_later(world, server)
+    start_later(world, server)
     return True
 
 
@@ -60,14 +62,14 @@ def _black_out(world: World) -> bool:
     """Cut the power of all machines at once."""
     for server in world.servers:
         server.cut_power()
-        _start_later(world, server)
+        start_later(world, server)
     return True
 
 
 @_fault("death at the disk")
 def _die_at_disk(world: World) -> bool:
     """Let a process die in the middle of one of its next calls to the disk."""
-    server = _any_up(world)
+    server = any_up(world)
     if server is None:
         return False
     server.drive.dies_after = world.random.randrange(30)
@@ -77,11 +79,11 @@ def _die_at_disk(world: World) -> bool:
 @_fault("restart")
 def _restart(world: World) -> bool:
     """Stop a node in good order."""
-    server = _any_up(world)
+    server = any_up(world)
     if server is None or server.member is None:
         return False
     server.stop()
-    _start_later(world, server, at_least_s=3.0)
+    start_later(world, server, at_least_s=3.0)
     return True
 
 
@@ -93,19 +95,46 @@ def _pause(world: World) -> bool:
 
 @_fault("long pause")
 def _pause_long(world: World) -> bool:
-    """Let a process stand still for long, as a machine that was suspended."""
-    return _pause_for(world, world.random.uniform(10.0, 60.0))
+    """Let a process stand still for up to some minutes."""
+    return _pause_for(world, world.random.uniform(10.0, 180.0))
 
 
 @_fault("clock jump")
 def _jump(world: World) -> bool:
-    """Let the clock of a node jump ahead, as after it was suspended."""
-    server = _any_up(world)
-    if server is None or server.reactor is None:
+    """Let the clock of a node jump ahead."""
+    server = any_up(world)
+    if server is None:
         return False
-    seconds = world.random.uniform(0.1, 30.0)
-    world.chronicle.did(f"jump {server.node} {seconds:.3f}")
-    server.reactor.jump(seconds)
+    server.jump(world.random.uniform(0.1, 30.0))
+    return True
+
+
+@_fault("suspend")
+def _suspend(world: World) -> bool:
+    """Let a process stand still, and its clock jump ahead by up to an hour when it goes on."""
+    server = any_up(world)
+    if server is None:
+        return False
+    seconds = world.random.uniform(1.0, 3600.0)
+
+    def wake() -> None:
+        if server.process is process:
+            server.jump(seconds)
+        server.resume()
+
+    process = server.process
+    server.pause()
+    world.agenda.after(world.random.uniform(0.05, 3.0), wake)
+    return True
+
+
+@_fault("clock freeze")
+def _freeze(world: World) -> bool:
+    """Let the clock of a node stand still, while the node goes on."""
+    server = any_up(world)
+    if server is None:
+        return False
+    server.freeze(world.random.uniform(0.1, 5.0))
     return True
 
 
@@ -135,7 +164,7 @@ def _stick(world: World) -> bool:
 
 @_fault("full disk")
 def _fill(world: World) -> bool:
-    """Let a disk be full for a while."""
+    """Let a disk be full for a while: it takes no more bytes."""
     drive = world.random.choice(world.servers).drive
     drive.full = True
 
@@ -146,141 +175,76 @@ def _fill(world: World) -> bool:
     return True
 
 
-def _failing(name: str, deed: Deed, number: int) -> None:
+def _failing(name: str, deed: Deed, number: int, meaning: str) -> None:
     """Define the fault that the next call of one kind is refused."""
 
-    @_fault(name)
     def fail(world: World) -> bool:
         # A sync that failed may lose what nobody will know of: not on too many disks.
         some = sorted(world.frail) if deed == "sync" else world.names
         world.server(world.random.choice(some)).drive.failing = deed, number
-        return True
+        return False  # The drive counts it.
+
+    fail.__doc__ = meaning
+    _fault(name)(fail)
 
 
-_failing("failed sync", "sync", errno.EIO)
-_failing("failed write", "write", errno.EIO)
-_failing("failed read", "read", errno.EIO)
-_failing("failed create", "create", errno.ENOSPC)
-_failing("failed rename", "rename", errno.EIO)
+_failing(
+    "failed sync",
+    "sync",
+    errno.EIO,
+    "Let a sync fail, after which the system holds for clean what never reached the disk.",
+)
+_failing("failed write", "write", errno.EIO, "Let a write fail.")
+_failing("failed read", "read", errno.EIO, "Let a read fail, once.")
+_failing("failed create", "create", errno.ENOSPC, "Let there be no room for a new file, once.")
+_failing("failed rename", "rename", errno.EIO, "Let the renaming of a file fail.")
 
 
 @_fault("lost disk")
 def _lose_disk(world: World) -> bool:
     """Put an empty disk in the place of one."""
-    server = _any_frail(world)
+    server = any_frail(world)
     if server is None:
         return False
     server.kill()
     server.lose_disk()
-    _start_later(world, server)
+    start_later(world, server)
+    return True
+
+
+@_fault("journal rot")
+def _rot_journal(world: World) -> bool:
+    """Let a sector of a journal hold something else than was written."""
+    server = any_frail(world)
+    rot = world.random.choice(ROTS)
+    if server is None or not server.drive.rot(rot, world.random):
+        return False
+    world.chronicle.did(f"rot the journal of {server.node}: {rot}")
+    _look_again(world, server)
+    return True
+
+
+@_fault("state rot")
+def _rot_state(world: World) -> bool:
+    """Let a record of a state be damaged, so that reading it fails."""
+    server = any_frail(world)
+    if server is None or not server.drive.state.rot(world.random):
+        return False
+    world.chronicle.did(f"rot the state of {server.node}")
+    _look_again(world, server)
     return True
 
 
 @_fault("lost state")
 def _lose_state(world: World) -> bool:
     """Lose a state, and keep the journal that it came of."""
-    server = _any_frail(world)
+    server = any_frail(world)
     if server is None:
         return False
     server.kill()
     server.drive.lose_state()
     world.chronicle.did(f"lose the state of {server.node}")
-    _start_later(world, server)
-    return True
-
-
-# The network.
-
-
-@_fault("isolation")
-def _isolate(world: World) -> bool:
-    """Cut one node off."""
-    return _divide(world, [world.random.choice(world.names)])
-
-
-@_fault("lost majority")
-def _part(world: World) -> bool:
-    """Cut the cluster in two, anywhere."""
-    names = world.random.sample(world.names, len(world.names))
-    return _divide(world, names[: world.random.randrange(1, len(names))])
-
-
-@_fault("cut leader")
-def _cut_leader(world: World) -> bool:
-    """Cut off whoever leads."""
-    leader = world.leader
-    return leader is not None and _divide(world, [leader])
-
-
-@_fault("bridge")
-def _bridge(world: World) -> bool:
-    """Cut the cluster in two, but for one node that reaches both sides."""
-    bridge, *names = world.random.sample(world.names, len(world.names))
-    half = len(names) // 2
-    return _cut(world, _both(_between(names[:half], names[half:])), f"bridge {bridge}")
-
-
-@_fault("chain")
-def _chain(world: World) -> bool:
-    """Let each node reach only its neighbors in a line."""
-    names = world.random.sample(world.names, len(world.names))
-    kept = {frozenset(pair) for pair in pairwise(names)}
-    return _cut(world, _without(world, kept), f"chain {' '.join(names)}")
-
-
-@_fault("ring")
-def _ring(world: World) -> bool:
-    """Let each node reach only its neighbors in a ring. With three nodes those are all."""
-    names = world.random.sample(world.names, len(world.names))
-    kept = {frozenset(pair) for pair in pairwise([*names, names[0]])}
-    return _cut(world, _without(world, kept), f"ring {' '.join(names)}")
-
-
-@_fault("one way")
-def _cut_one_way(world: World) -> bool:
-    """Cut one direction between two nodes."""
-    sender, receiver = world.random.sample(world.names, 2)
-    return _cut(world, [(sender, receiver)], f"cut {sender}>{receiver}")
-
-
-@_fault("deaf node")
-def _deafen(world: World) -> bool:
-    """Let a node hear nobody, though all hear it."""
-    node = world.random.choice(world.names)
-    others = [name for name in world.names if name != node]
-    return _cut(world, _between(others, [node]), f"deafen {node}")
-
-
-@_fault("mute node")
-def _mute(world: World) -> bool:
-    """Let nobody hear a node, though it hears all."""
-    node = world.random.choice(world.names)
-    others = [name for name in world.names if name != node]
-    return _cut(world, _between([node], others), f"mute {node}")
-
-
-@_fault("flapping link")
-def _flap(world: World) -> bool:
-    """Cut one link, heal it, and cut it again, for a while."""
-    one, other = world.random.sample(world.names, 2)
-    for number in range(world.random.randrange(2, 8)):
-        world.agenda.after(0.4 * number, _flap_once, world, one, other)
-    return True
-
-
-def _flap_once(world: World, one: str, other: str) -> None:
-    world.chronicle.did(f"flap {one} {other}")
-    world.agenda.after(0.2, world.network.cut([(one, other), (other, one)]))
-
-
-@_fault("broken connections")
-def _break(world: World) -> bool:
-    """Break all connections of a node."""
-    server = _any_up(world)
-    if server is None or server.process is None:
-        return False
-    world.chronicle.did(f"break {server.node}")
-    world.board.reset(server.process)
+    start_later(world, server)
     return True
 
 
@@ -294,23 +258,15 @@ def _burst(world: World) -> bool:
     return True
 
 
-def _any_up(world: World) -> Server | None:
-    up = [server for server in world.servers if server.up]
-    return world.random.choice(up) if up else None
-
-
-def _any_frail(world: World) -> Server | None:
-    """Return a node that may lose what it has, once there is something to lose."""
-    up = [server for name in sorted(world.frail) if (server := world.server(name)).up]
-    return world.random.choice(up) if up and world.checker.decided_through else None
-
-
-def _start_later(world: World, server: Server, at_least_s: float = 0.0) -> None:
-    world.start_after(server, at_least_s + world.random.choice((0.05, 0.5, 2.0, 6.0)))
+def _look_again(world: World, server: Server) -> None:
+    """Have a node read its disk again, now or when it comes to that."""
+    if world.random.random() < 0.5:  # noqa: PLR2004  (as often as not)
+        server.kill()
+        start_later(world, server)
 
 
 def _pause_for(world: World, seconds: float) -> bool:
-    server = _any_up(world)
+    server = any_up(world)
     if server is None:
         return False
     server.pause()
@@ -318,31 +274,5 @@ def _pause_for(world: World, seconds: float) -> bool:
     return True
 
 
-def _divide(world: World, side: list[str]) -> bool:
-    rest = [name for name in world.names if name not in side]
-    return _cut(world, _both(_between(side, rest)), f"cut off {' '.join(side)}")
-
-
-def _cut(world: World, directions: list[Direction], what: str) -> bool:
-    if directions:
-        world.chronicle.did(what)
-        heal = world.network.cut(directions)
-        world.agenda.after(world.random.choice((0.3, 1.0, 4.0, 15.0)), heal)
-    return bool(directions)
-
-
-def _between(some: Iterable[str], others: list[str]) -> list[Direction]:
-    return [(one, other) for one in some for other in others]
-
-
-def _both(directions: list[Direction]) -> list[Direction]:
-    return [*directions, *((receiver, sender) for sender, receiver in directions)]
-
-
-def _without(world: World, kept: set[frozenset[str]]) -> list[Direction]:
-    return [
-        (one, other)
-        for one in world.names
-        for other in world.names
-        if one != other and frozenset((one, other)) not in kept
-    ]
+FAULTS: Final[dict[str, Fault]] = {**_fault, **MOMENTS, **PARTITIONS, **SWAPS, **TRAFFIC}
+"""What is done to a world now and then."""

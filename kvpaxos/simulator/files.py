@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Final, Literal, NamedTuple, TypeAlias
 from typing_extensions import override
 
 from kvpaxos.journal.files import Disk
-from kvpaxos.simulator.contents import SECTOR, Contents, Entry, Names, sectors_of
+from kvpaxos.simulator.contents import SECTOR, Contents, Entry, Left, Manner, Names, sectors_of
 
 Deed: TypeAlias = Literal[
     "make_directory",
@@ -123,10 +124,13 @@ class VirtualFiles(Disk):
         for file in self.files().values():
             file.holder = None
 
-    def crash(self, random: Random) -> None:
-        """Be as after a power cut: of what was not synced, chance decides what is left."""
+    def crash(self, random: Random, manner: Manner = "any") -> Counter[Left]:
+        """Be as after a power cut: of what was not synced, chance decides what is left.
+
+        Return what that is, over all files and names.
+        """
         self._handles.clear()
-        self._root.cut_power(random)
+        return self._root.cut_power(random, manner)
 
     def strike(self, path: Path, sector: int, rot: Rot, random: Random) -> bool:
         """Damage one sector of a file on the disk, and say whether that changed anything."""

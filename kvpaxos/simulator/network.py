@@ -22,6 +22,15 @@ Direction: TypeAlias = tuple[str, str]
 DEAD_S: Final = float(DEAD_S_MAX)
 """For how long a system sends again what nobody acknowledges."""
 
+RELAY_S: Final = 0.1
+"""How much later a relay passes on what it has held back, at most."""
+
+DELAYED_S: Final = 0.01
+"""A packet that takes longer than this counts as delayed."""
+
+LOSSES_MAX: Final = 4
+"""So often one packet is lost at most: three seconds later it is there."""
+
 RESEND_S: Final = 0.2
 """After how long it first does; each time after twice as long."""
 
@@ -33,11 +42,15 @@ class Weather:
     :ivar delay_s: the least and the most that a packet takes.
     :ivar loss: the share of packets that are lost.
     :ivar flips: the share of packets of which a bit is flipped that no checksum of TCP notices.
+    :ivar duplication: the share of packets that a relay passes on twice.
+    :ivar reordering: the share that it passes on later than what was sent after them.
     """
 
     delay_s: tuple[float, float] = (0.0001, 0.001)
     loss: float = 0.0
     flips: float = 0.0
+    duplication: float = 0.0
+    reordering: float = 0.0
 
 
 class Stuck(Protocol):
@@ -50,6 +63,7 @@ class Stuck(Protocol):
 class Network:
     """All directions between nodes.
 
+    :ivar lossy: the share of packets that is lost in some directions, whatever the weather.
     :ivar counts: what happened to packets.
     :ivar noted: is shown everything that arrives.
     """
@@ -57,6 +71,7 @@ class Network:
     def __init__(self, agenda: Agenda, random: Random, weather: Weather) -> None:
         self.agenda = agenda
         self.weather = weather
+        self.lossy: dict[Direction, float] = {}
         self.counts: Counter[str] = Counter()
         self.noted: Callable[[Direction, bytes], None] = _overlook
         self._random = random
@@ -80,6 +95,7 @@ class Network:
 
     def heal_all(self) -> None:
         """Let everything get through, whoever has cut it."""
+        self.lossy.clear()
         for direction in list(self._cut):
             self._cut[direction] = 1
             self._heal(direction)
@@ -88,16 +104,35 @@ class Network:
         """Have ``stuck`` told when this direction is healed."""
         self._stuck.setdefault(direction, []).append(stuck)
 
-    def travel_s(self) -> float:
+    def travel_s(self, direction: Direction | None = None) -> float:
         """Return how long the next packet takes, with all that it takes to send it again."""
         self.counts["packets"] += 1
         seconds = self._random.uniform(*self.weather.delay_s)
-        resend_s = RESEND_S
-        while self.weather.loss and self._random.random() < self.weather.loss:
+        self.counts["delayed"] += seconds > DELAYED_S
+        resend_s, loss = RESEND_S, self.weather.loss
+        if direction in self.lossy:
+            loss = max(loss, self.lossy[direction])
+        for _ in range(LOSSES_MAX):
+            if not loss or self._random.random() >= loss:
+                break
             self.counts["lost"] += 1
             seconds += resend_s
             resend_s *= 2
         return seconds
+
+    def relay_s(self) -> tuple[float, ...]:
+        """Return how much later a packet is passed on: each time, if it is so more than once."""
+        weather = self.weather
+        if not (weather.duplication or weather.reordering):
+            return (0.0,)
+        chance = self._random.random()
+        if chance < weather.duplication:
+            self.counts["duplicated"] += 1
+            return 0.0, self._random.uniform(0, RELAY_S)
+        if chance < weather.duplication + weather.reordering:
+            self.counts["reordered"] += 1
+            return (self._random.uniform(0, RELAY_S),)
+        return (0.0,)
 
     def spoil(self, data: bytes) -> bytes:
         """Return what arrives when ``data`` was sent."""

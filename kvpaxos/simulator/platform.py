@@ -25,6 +25,7 @@ class SimulatedPlatform(Platform):
 
     :param replica: what is looked at in every step.
     :param served: is given the face of the node once clients can ask it.
+    :param apart: is added to where it listens.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class SimulatedPlatform(Platform):
         threads: Threads,
         replica: type[Replica],
         served: Callable[[Face], None],
+        apart: str = "",
     ) -> None:
         self._process = process
         self._node = node
@@ -45,6 +47,7 @@ class SimulatedPlatform(Platform):
         self._threads = threads
         self._replica = replica
         self._served = served
+        self._apart = apart
 
     @property
     @override
@@ -63,7 +66,7 @@ class SimulatedPlatform(Platform):
 
     @override
     def listening(self, reactor: Any, description: str) -> IStreamServerEndpoint:
-        return Listening(self._board, self._process, description)
+        return Listening(self._board, self._process, description + self._apart)
 
     @override
     def dialing(self, reactor: Any, description: str) -> IStreamClientEndpoint:
@@ -75,7 +78,7 @@ class SimulatedPlatform(Platform):
     ) -> IListeningPort:
         # Clients ask what is right under HTTP: that face is not simulated.
         self._served(face)
-        return self._board.listen(self._process, config.http, None)
+        return self._board.listen(self._process, config.http + self._apart, None)
 
     @override
     def watched(

@@ -25,7 +25,7 @@ class Runs(Protocol):
 
 
 class Clock:
-    """A monotonic clock that may run a little fast or slow, and may jump ahead.
+    """A monotonic clock that may run a little fast or slow, stand still, or jump ahead.
 
     :ivar rate: how many of its seconds pass in a second of the world.
     """
@@ -34,18 +34,26 @@ class Clock:
         self.rate = rate
         self._agenda = agenda
         self._ahead_s = ahead_s
+        self._stands_at = 0.0
 
     def seconds(self) -> float:
         """Return what it shows."""
-        return self._agenda.now * self.rate + self._ahead_s
+        return max(self._stands_at, self._agenda.now * self.rate + self._ahead_s)
 
     def when(self, shown: float) -> float:
         """Return the time of the world at which it shows, or has shown, ``shown``."""
+        if shown <= self._stands_at:
+            return self._agenda.now
         return (shown - self._ahead_s) / self.rate
 
     def jump(self, seconds: float) -> None:
         """Show so many seconds more from now on."""
         self._ahead_s += seconds
+
+    def freeze(self, seconds: float) -> None:
+        """Show what is shown now for so many seconds of the world, and then go on."""
+        self._stands_at = self.seconds()
+        self._ahead_s -= seconds * self.rate
 
 
 @implementer(IDelayedCall)
@@ -156,6 +164,14 @@ class Reactor:
     def jump(self, seconds: float) -> None:
         """Have the clock jump ahead: what is due by then happens now."""
         self.clock.jump(seconds)
+        self._put_again()
+
+    def freeze(self, seconds: float) -> None:
+        """Have the clock stand still: nothing is due for so many seconds of the world."""
+        self.clock.freeze(seconds)
+        self._put_again()
+
+    def _put_again(self) -> None:
         for timer in sorted(self.timers, key=lambda timer: (timer.due, timer.call.number)):
             self.put(timer, timer.due)
 

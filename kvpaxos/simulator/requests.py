@@ -38,6 +38,9 @@ LOGGED: Final = 0.05
 NAMED: Final = 0.2
 """The share of requests with an identity that have a name and no number."""
 
+LENGTHS: Final = (0, 0, 0, 0, 300, 3000)
+"""How much longer values are than they need be."""
+
 PAGE: Final = 100
 """How many keys of a dump are read at a time."""
 
@@ -171,13 +174,15 @@ class Taste:
         random = self._random
         key = b"k%d" % random.randrange(self._keys)
         value = f"{self._client}.{len(before) + 1}".encode()
+        # Some are long, so that journals go on in new segments, and forget.
+        long = value + b"." * random.choice(LENGTHS)
         wishes: tuple[Wish, ...] = (
             Get(key),
             Append(b"log%d" % random.randrange(2), value + b" "),
-            Set(key, value),
-            CompareAndSet(key, _last_seen(before, key), value),
-            Update(key, value),
-            Insert(key, value),
+            Set(key, long),
+            CompareAndSet(key, _last_seen(before, key), long),
+            Update(key, long),
+            Insert(key, long),
             Delete(key),
             Count(),
             Dump(),

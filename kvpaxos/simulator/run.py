@@ -20,7 +20,7 @@ from kvpaxos.simulator.history import judge
 from kvpaxos.simulator.world import World
 from kvpaxos.store.commands import Set
 
-ALL_FAULTS: Final = frozenset(FAULTS) | STEADY
+ALL_FAULTS: Final = frozenset(FAULTS) | frozenset(STEADY)
 """Every kind of fault."""
 
 WHOLE_S_MAX: Final = 60.0
@@ -119,6 +119,8 @@ def _listening(world: World) -> Iterator[None]:
     def hear(event: LogEvent) -> None:
         if event.get("log_namespace") == "twisted.internet.defer" and "log_failure" in event:
             world.checker.fail(f"nobody has handled an error: {event['log_failure']}")
+        if event.get("kind") == "refused":
+            world.counts["peers refused"] += 1
 
     globalLogPublisher.addObserver(hear)
     try:
@@ -162,16 +164,26 @@ def _calm(world: World) -> None:
 
 
 def _steady(world: World) -> Counter[str]:
-    """Count what went on all the time."""
+    """Count what went on all the time, or came later than it was asked for."""
     network = world.network.counts
-    return Counter(
+    counts = Counter(
         {
-            "loss": network["lost"],
-            "bit flip": network["flipped"],
-            "give up": world.counts["given up"],
             "ask twice": world.counts["asked twice"],
+            "bit flip": network["flipped"],
+            "delay": network["delayed"],
+            "drift": sum(server.clock.rate != 1.0 for server in world.servers),
+            "duplication": network["duplicated"],
+            "give up": world.counts["given up"],
+            "loss": network["lost"],
+            "reordering": network["reordered"],
         }
     )
+    counts.update(world.struck)
+    for server in world.servers:
+        counts.update(
+            {kind: count for kind, count in server.drive.counts.items() if kind in FAULTS}
+        )
+    return counts
 
 
 def _counts(world: World) -> Counter[str]:

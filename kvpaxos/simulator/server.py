@@ -21,6 +21,7 @@ from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.checker import Checker
 from kvpaxos.simulator.chronicle import Chronicle
+from kvpaxos.simulator.contents import Left, Manner
 from kvpaxos.simulator.drive import Drive
 from kvpaxos.simulator.platform import SimulatedPlatform
 from kvpaxos.simulator.process import Process
@@ -38,6 +39,7 @@ UNFORESEEN = "unforeseen"
 class Server:
     """Starts, pauses, kills and starts again one node. It knows nothing of why.
 
+    :ivar directory: where the disk of the node is mounted.
     :ivar face: what clients ask; None while the node does not serve.
     :ivar process: the one that runs, or the last one.
     :ivar ended: called when a process has ended by itself, whatever the reason.
@@ -58,8 +60,16 @@ class Server:
         checker: Checker,
         chronicle: Chronicle,
         ended: Callable[[Server], None],
+        place: str = "",
     ) -> None:
+        """Make a machine that does nothing yet.
+
+        :param place: is added to its addresses: nobody dials it by these. Empty for the machine
+            that the others know.
+        """
         self.node = config.node
+        self.place = config.node + place
+        self.directory = Path(config.data)
         self.drive = drive
         self.clock = clock
         self.face: Face | None = None
@@ -76,17 +86,21 @@ class Server:
         self._checker = checker
         self._chronicle = chronicle
         self._ended = ended
+        self._apart = place
 
     @property
     def up(self) -> bool:
         """Whether a process of the node is there, paused or not."""
         return self.process is not None and self.process.alive
 
-    def start(self) -> None:
-        """Start the node. It takes the time that its disk takes."""
+    def start(self, replica: type[Replica] | None = None) -> None:
+        """Start the node. It takes the time that its disk takes.
+
+        :param replica: what it is to be a shell of, this time.
+        """
         assert not self.up, f"{self.node} runs"
-        self._chronicle.did(f"start {self.node}")
-        self._board.lit(self.node)
+        self._chronicle.did(f"start {self.place}")
+        self._board.lit(self.place)
         self.process = process = Process(self._agenda, self.node)
         self.reactor = reactor = Reactor(self._agenda, self.clock, process)
         process.died = partial(self._died, process, reactor)
@@ -94,11 +108,12 @@ class Server:
         threads = SimulatedThreads(process, reactor)
         platform = SimulatedPlatform(
             process,
-            self.node,
+            self.place,
             board=self._board,
             files=self.drive.files,
             threads=threads,
-            replica=self._replica,
+            replica=replica or self._replica,
+            apart=self._apart,
             served=partial(self._served, process),
         )
         random = Random(self._random.getrandbits(64))
@@ -107,16 +122,28 @@ class Server:
     def kill(self) -> None:
         """End the process without a warning. The system keeps what it was given."""
         if self.process is not None and self.process.alive:
-            self._chronicle.did(f"kill {self.node}")
+            self._chronicle.did(f"kill {self.place}")
             self.process.kill()
 
-    def cut_power(self) -> None:
-        """Take the power away, with all that is not on the disk."""
+    def cut_power(self, manner: Manner = "any") -> Counter[Left]:
+        """Take the power away, with all that is not on the disk. Count what is left of that."""
         self._chronicle.did(f"cut the power of {self.node}")
         if self.process is not None:
             self.process.power_cut = True
             self.process.kill()
-        self.drive.cut_power()
+        return self.drive.cut_power(manner)
+
+    def jump(self, seconds: float) -> None:
+        """Let the clock show so much more."""
+        self._chronicle.did(f"jump {self.node} {seconds:.3f}")
+        if self.reactor is not None:
+            self.reactor.jump(seconds)
+
+    def freeze(self, seconds: float) -> None:
+        """Let the clock stand still for so long."""
+        self._chronicle.did(f"freeze {self.node} {seconds:.3f}")
+        if self.reactor is not None:
+            self.reactor.freeze(seconds)
 
     def lose_disk(self) -> None:
         """Have an empty disk in the place of the old one. The node must be down."""
@@ -209,7 +236,7 @@ class Server:
 
     def _fatal(self, process: Process, sentence: str) -> None:
         """Be as `twistd` is: the process ends, and says why."""
-        self._chronicle.said(f"  {self.node} ends: {sentence}")
+        self._chronicle.said(f"  {self.place} ends: {sentence}")
         self.counts["ended by itself"] += 1
         if UNFORESEEN in sentence or "not foreseen" in sentence:
             self._checker.fail(f"{self.node}: {sentence}")
@@ -219,7 +246,7 @@ class Server:
     def _died(self, process: Process, reactor: Reactor) -> None:
         reactor.stop()
         self.face = self.member = None
-        self._board.died(process, self.node, power_cut=process.power_cut)
+        self._board.died(process, self.place, power_cut=process.power_cut)
         self.drive.kill()
 
 

@@ -12,10 +12,12 @@ from pathlib import Path
 from random import Random
 from typing import Final, Protocol
 
+from sortedcontainers import SortedDict  # type: ignore[import-untyped]
 from typing_extensions import override
 
-from kvpaxos.engine.memory import MemoryEngine
+from kvpaxos.engine.memory import MemoryEngine, MemorySnapshot
 from kvpaxos.engine.shelf import Shelf
+from kvpaxos.errors import StateDamaged
 from kvpaxos.store.engine import Engine
 
 FLUSHES_ITSELF: Final = 0.3
@@ -33,10 +35,22 @@ class Kept:
 
     :ivar durable: what survives a power cut for sure.
     :ivar written: the writes since, the oldest first: an engine may flush any number by itself.
+    :ivar rotten: what of it is damaged, and not given back: an engine has checksums.
     """
 
     durable: Records = field(default_factory=dict)
     written: list[Mapping[bytes, bytes | None]] = field(default_factory=list)
+    rotten: set[bytes] = field(default_factory=set)
+
+    def copy(self) -> Kept:
+        """Return what another disk would hold, were all copied now."""
+        return Kept(dict(self.durable), list(self.written), set(self.rotten))
+
+    def rot(self, random: Random) -> bool:
+        """Damage a record; return False if there is none."""
+        if self.durable:
+            self.rotten.add(random.choice(sorted(self.durable)))
+        return bool(self.durable)
 
     def crash(self, random: Random) -> None:
         """Lose what was not flushed, or a part of it, as chance has it."""
@@ -70,8 +84,22 @@ class KeptEngine(MemoryEngine):
         super().write(kept.durable)
 
     @override
+    def get(self, key: bytes) -> bytes | None:
+        _check(self.kept, key)
+        return super().get(key)
+
+    @override
+    def snapshot(self, *, once: bool = False) -> MemorySnapshot:
+        self._check_open()
+        snapshot = KeptSnapshot(self, self._records)
+        self._snapshots.add(snapshot)
+        return snapshot
+
+    @override
     def write(self, changes: Mapping[bytes, bytes | None]) -> None:
         super().write(changes)
+        if self.kept.rotten:
+            self.kept.rotten.difference_update(changes)
         self.kept.written.append(changes)
         self._look(changes)
 
@@ -81,6 +109,25 @@ class KeptEngine(MemoryEngine):
         count = len(self.kept.written)
         self._work()
         self.kept.flush(count)
+
+
+class KeptSnapshot(MemorySnapshot):
+    """A `KeptEngine` as it was at one moment."""
+
+    def __init__(self, engine: KeptEngine, records: SortedDict) -> None:
+        super().__init__(engine, records)
+        self._kept = engine.kept
+
+    @override
+    def get(self, key: bytes) -> bytes | None:
+        _check(self._kept, key)
+        return super().get(key)
+
+
+def _check(kept: Kept, key: bytes) -> None:
+    """Refuse to read what is damaged, as RocksDB does."""
+    if key in kept.rotten:
+        raise StateDamaged(f"key {key.hex()}", "its checksum does not fit")
 
 
 class Place(Protocol):

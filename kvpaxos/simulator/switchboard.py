@@ -61,6 +61,10 @@ class Switchboard:
         for end in self._ends.get(process, []):
             self.network.agenda.after(self.network.travel_s(), end.arrived, "reset")
 
+    def ends(self, process: Process) -> list[Transport]:
+        """Return the ends of connections that are open and belong to ``process``."""
+        return [end for end in self._ends.get(process, []) if end.is_open]
+
     def is_dark(self, node: str) -> bool:
         """Whether the machine of ``node`` is without power, and answers nothing."""
         return node in self._dark

@@ -19,6 +19,7 @@ from twisted.internet.interfaces import (
     ITransport,
 )
 from twisted.python.failure import Failure
+from typing_extensions import override
 from zope.interface import implementer
 
 from kvpaxos.simulator.network import DEAD_S, Direction, Network
@@ -72,7 +73,7 @@ class Wire:
             return
         self._sent_at = now
         self._flying.append([packet])
-        self._last_at = max(self._last_at, now + self.network.travel_s())
+        self._last_at = max(self._last_at, now + self.network.travel_s(self._direction))
         self.network.agenda.at(self._last_at, self._arrive)
 
     def close(self) -> None:
@@ -99,12 +100,20 @@ class Wire:
         packets = self._flying.popleft()
         data = b"".join(packet for packet in packets if isinstance(packet, bytes))
         if data:
-            data = network.spoil(data)
-            network.noted(self._direction, data)
-            self._sink.arrived(data)
+            for seconds in network.relay_s():
+                if seconds:
+                    network.agenda.after(seconds, self._deliver, data)
+                else:
+                    self._deliver(data)
         for packet in packets:
             if not isinstance(packet, bytes):
                 self._sink.arrived(packet)
+
+    def _deliver(self, data: bytes) -> None:
+        if not self._closed:
+            data = self.network.spoil(data)
+            self.network.noted(self._direction, data)
+            self._sink.arrived(data)
 
     def _give_up(self, since: float) -> None:
         if self._waits and not self._closed and self.network.agenda.now >= since + DEAD_S:
@@ -204,6 +213,15 @@ class Transport:
 
     # What the systems at both ends do.
 
+    @override
+    def __repr__(self) -> str:
+        return f"{self._node}-{self._peer}"
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used, as far as this end knows."""
+        return self._protocol is not None and not self._over and not self.disconnecting
+
     @property
     def behind(self) -> int:
         """How many bytes were sent here that were not read."""
@@ -234,6 +252,13 @@ class Transport:
         assert self._wire is not None
         self._over = self._dark = True
         self._wire.close()
+
+    def forget(self) -> None:
+        """Lose the connection at this end, and let nobody say so to the other."""
+        assert self._wire is not None
+        self._dark = True
+        self._wire.close()
+        self._lose_later(ConnectionLost("the system has forgotten it"))
 
     def light(self) -> None:
         """Be as when the power is back: the system knows nothing of this connection."""

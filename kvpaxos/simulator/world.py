@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from random import Random
 from typing import Final
 
 from typing_extensions import override
 
+from kvpaxos.config.cluster import NodeConfig
 from kvpaxos.paxos.effects import Effects, Event
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.proposer import Leading
@@ -16,7 +18,7 @@ from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.checker import Checker
 from kvpaxos.simulator.chronicle import Chronicle
-from kvpaxos.simulator.clients import Client
+from kvpaxos.simulator.clients import Client, Manners
 from kvpaxos.simulator.climate import Climate, settings
 from kvpaxos.simulator.drive import Drive
 from kvpaxos.simulator.network import Network, Weather
@@ -24,6 +26,7 @@ from kvpaxos.simulator.process import Process
 from kvpaxos.simulator.reactor import Clock
 from kvpaxos.simulator.requests import Request
 from kvpaxos.simulator.server import Server
+from kvpaxos.simulator.swaps import Swaps
 from kvpaxos.simulator.switchboard import Switchboard
 from kvpaxos.simulator.watch import Observer, watched
 from kvpaxos.store.commands import Operation
@@ -43,6 +46,9 @@ class World(Observer):
         who knows.
     :ivar clients: all that there are or were.
     :ivar counts: what clients have met.
+    :ivar struck: faults that come later than they are asked for, and how often they came.
+    :ivar stormy: whether there may be faults still.
+    :ivar swaps: the wrong disks that are in nodes now.
     """
 
     def __init__(
@@ -61,30 +67,16 @@ class World(Observer):
         self.names = list(cluster.members)
         self.frail = frozenset(random.sample(self.names, (len(self.names) - 1) // 2))
         self._begun: dict[str, tuple[Process | None, Replica]] = {}
-        replica = watched(self.checker, self.chronicle, self)
-        self.servers = [
-            Server(
-                cluster,
-                config,
-                agenda=self.agenda,
-                board=self.board,
-                drive=Drive(
-                    self.agenda, Random(f"{seed} of the disk of {config.node}"), climate.sync_s
-                ),
-                clock=Clock(
-                    self.agenda,
-                    rate=1 + random.uniform(-climate.drift, climate.drift),
-                    ahead_s=random.uniform(0, AHEAD_S_MAX),
-                ),
-                random=Random(f"{seed} of {config.node}"),
-                replica=replica,
-                checker=self.checker,
-                chronicle=self.chronicle,
-                ended=self._ended,
-            )
-            for config in cluster.nodes
+        self.struck: Counter[str] = Counter()
+        self.swaps = Swaps(self)
+        self.stormy = True
+        self._cluster = cluster
+        self._seed = seed
+        self._replica_watched = watched(self.checker, self.chronicle, self)
+        self.servers = [self._server(config, "") for config in cluster.nodes]
+        self.clients = [
+            self._client(f"c{number}", climate.manners) for number in range(climate.clients)
         ]
-        self.clients = [self._client(f"c{number}") for number in range(climate.clients)]
 
     @property
     def leader(self) -> str | None:
@@ -125,16 +117,44 @@ class World(Observer):
         """Start a node after so many seconds, unless it runs by then."""
 
         def start() -> None:
+            self.swaps.end(server)
             if not server.up:
                 server.start()
 
         self.agenda.after(seconds, start)
 
+    def twin(self, server: Server) -> Server:
+        """Return another machine that takes itself for the node of ``server``. Nobody dials it."""
+        number = self.counts["twins"] = self.counts["twins"] + 1
+        config = next(one for one in self._cluster.nodes if one.node == server.node)
+        return self._server(config, f"-{number}")
+
+    def _server(self, config: NodeConfig, place: str) -> Server:
+        name, climate = f"{config.node}{place}", self.climate
+        return Server(
+            self._cluster,
+            config,
+            agenda=self.agenda,
+            board=self.board,
+            drive=Drive(self.agenda, Random(f"{self._seed} of the disk of {name}"), climate.sync_s),
+            clock=Clock(
+                self.agenda,
+                rate=1 + self.random.uniform(-climate.drift, climate.drift),
+                ahead_s=self.random.uniform(0, AHEAD_S_MAX),
+            ),
+            random=Random(f"{self._seed} of {name}"),
+            replica=self._replica_watched,
+            checker=self.checker,
+            chronicle=self.chronicle,
+            ended=self._ended,
+            place=place,
+        )
+
     def burst(self, count: int) -> None:
         """Have so many clients more ask something once, all at the same time."""
         self.chronicle.did(f"burst {count}")
         for _ in range(count):
-            client = self._client(f"b{len(self.clients)}")
+            client = self._client(f"b{len(self.clients)}", self.climate.manners)
             self.clients.append(client)
             client.ask_anything()
 
@@ -151,6 +171,7 @@ class World(Observer):
 
     def end(self) -> None:
         """End all processes: nothing of this world goes on when it is forgotten."""
+        self.swaps.end_all()
         for server in self.servers:
             if server.process is not None:
                 server.process.kill()
@@ -158,6 +179,8 @@ class World(Observer):
     def clear_up(self) -> None:
         """Let nothing be wrong any more but what is lost, and have everything started again."""
         self.chronicle.did("clear up")
+        self.stormy = False
+        self.swaps.end_all()
         self.network.heal_all()
         self.network.weather = Weather()
         for server in self.servers:
@@ -168,6 +191,7 @@ class World(Observer):
 
     @override
     def began(self, replica: Replica, memory: Memory) -> None:
+        self.swaps.forgotten_by(replica.node)
         self._begun[replica.node] = self.server(replica.node).process, replica
 
     @override
@@ -175,18 +199,19 @@ class World(Observer):
         pass
 
     def ask(self, operation: Operation, node: str) -> Request:
-        """Have a client of its own ask ``node`` for something."""
-        client = self._client(f"a{len(self.clients)}")
+        """Have a patient client of its own ask ``node`` for something."""
+        manners = replace(self.climate.manners, gives_up=0.0)
+        client = self._client(f"a{len(self.clients)}", manners)
         self.clients.append(client)
         return client.ask(operation, self.server(node))
 
-    def _client(self, name: str) -> Client:
+    def _client(self, name: str, manners: Manners) -> Client:
         return Client(
             name,
             self.servers,
             agenda=self.agenda,
             random=Random(self.random.getrandbits(64)),
-            manners=self.climate.manners,
+            manners=manners,
             counts=self.counts,
             done=self._done,
         )
@@ -199,4 +224,6 @@ class World(Observer):
 
     def _ended(self, server: Server) -> None:
         self.counts["processes ended"] += 1
+        if server not in self.servers:
+            return
         self.start_after(server, RESTART_S)

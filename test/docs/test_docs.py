@@ -13,6 +13,7 @@ from kvpaxos.config.cluster import ClusterConfig, default_cluster
 from kvpaxos.node.face import Face
 from kvpaxos.node.http.limits import HttpLimits
 from kvpaxos.node.overview import Overview
+from kvpaxos.simulator.faults import FAULTS, STEADY
 from kvpaxos.wire.codec import MESSAGES, RECORDS
 from kvpaxos.wire.greeting import GREETINGS
 from kvpaxos.wire.table import Kind
@@ -235,3 +236,12 @@ def anchors(page: str) -> set[str]:
     """Return the names under which GitHub finds the headings of a page."""
     titles = re.findall(r"^#+ (.*)$", text(page), re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+# The simulator.
+
+
+def test_the_page_of_the_simulator_has_every_fault_with_what_it_does() -> None:
+    said = {**{name: fault.__doc__ for name, fault in FAULTS.items()}, **STEADY}
+    told = [(name, what) for [cell, what] in rows("simulator.md") for name in coded(cell)]
+    assert told == sorted(said.items())

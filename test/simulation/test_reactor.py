@@ -87,6 +87,20 @@ def test_a_clock_that_jumps_has_happen_what_is_due_by_then_in_order() -> None:
     assert bench.did == ["first", "second", "late"]
 
 
+def test_a_clock_that_stands_still_has_nothing_happen_but_what_is_due_at_once() -> None:
+    bench = Bench()
+    bench.later(1.0, "second")
+    bench.reactor.freeze(5.0)
+    bench.later(0.0, "first")
+    bench.later(2.0, "third")
+    bench.pass_time(4.9)
+    assert (bench.did, bench.reactor.seconds()) == (["first"], 0.0)
+    bench.pass_time(6.1)
+    assert bench.did == ["first", "second"]
+    bench.pass_time(7.1)
+    assert bench.did == ["first", "second", "third"]
+
+
 def test_two_thousand_timers_that_wait_add_nothing_to_what_is_compared_for_one_event() -> None:
     """A heap looks at some of them: a clock that sorted would look at all."""
     compared = 0

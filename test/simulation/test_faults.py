@@ -1,0 +1,106 @@
+"""A cluster bears every kind of fault alone, and each kind does what its name says.
+
+``KVPAXOS_SEED`` says which few kinds have their turn here, and in which worlds; with
+``KVPAXOS_FAULTS=all`` all of them have.
+"""
+
+from __future__ import annotations
+
+import os
+from random import Random
+
+import pytest
+
+from kvpaxos.errors import StateDamaged
+from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.contents import SECTOR, Contents
+from kvpaxos.simulator.network import Network, Weather
+from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
+from kvpaxos.simulator.shelf import Kept, KeptEngine
+
+SEED = int(os.environ.get("KVPAXOS_SEED") or 0)
+TURNS = 3
+"""So many kinds have their turn at a time."""
+
+
+def _kinds() -> list[str]:
+    kinds = sorted(ALL_FAULTS)
+    if os.environ.get("KVPAXOS_FAULTS") == "all":
+        return kinds
+    first = SEED * TURNS
+    return [kinds[number % len(kinds)] for number in range(first, first + TURNS)]
+
+
+def _struck(kind: str) -> Report:
+    """Return the first world in which this fault, which there is alone, has come."""
+    for seed in range(1, 20):
+        report = simulate(seed, nodes=3, faults={kind})
+        assert report.wrong is None, f"seed {seed}: {report.wrong}"
+        if report.faults[kind]:
+            return report
+    raise AssertionError(f"no world has a {kind}")
+
+
+@pytest.mark.parametrize("kind", _kinds())
+def test_a_cluster_bears_each_fault_alone(kind: str) -> None:
+    report = simulate(SEED + 1, nodes=3, faults={kind})
+    assert report.wrong is None, f"seed {SEED + 1}: {report.wrong}"
+    assert set(report.faults) >= {kind}
+    assert report.counts["done"] > 0
+
+
+def test_peers_refuse_a_node_on_an_old_backup() -> None:
+    assert _struck("old backup").counts["peers refused"] > 0
+
+
+def test_peers_refuse_the_second_process_of_a_node() -> None:
+    assert _struck("cloned disk").counts["peers refused"] > 0
+
+
+def test_a_node_on_the_disk_of_another_one_refuses_to_start() -> None:
+    assert _struck("other disk").counts["processes ended"] > 0
+
+
+def test_a_record_of_a_state_that_is_damaged_cannot_be_read_until_it_is_written_again() -> None:
+    kept = Kept({b"a": b"1"})
+    assert kept.rot(Random(0))
+    engine = KeptEngine(kept, lambda: None, lambda _: None)
+    with pytest.raises(StateDamaged, match="its checksum does not fit"):
+        engine.get(b"a")
+    with pytest.raises(StateDamaged):
+        list(engine.snapshot().scan(b"", b"z"))
+    engine.write({b"a": b"2"})
+    assert engine.get(b"a") == b"2"
+
+
+def _unsynced() -> Contents:
+    file = Contents.of(b"." * 4 * SECTOR)
+    file.write(0, b"a" * 2 * SECTOR)
+    file.write(2 * SECTOR, b"b" * 2 * SECTOR)
+    return file
+
+
+def test_a_power_cut_loses_all_that_was_not_synced_if_it_is_told_to() -> None:
+    file = _unsynced()
+    assert file.cut_power(Random(0), "lost") == "lost"
+    assert file.seen == b"." * 4 * SECTOR
+
+
+def test_a_power_cut_tears_a_file_at_sectors_if_it_is_told_to() -> None:
+    ways = {(file := _unsynced()).cut_power(Random(seed), "torn") for seed in range(20)}
+    assert "torn" in ways
+    assert {
+        file.seen[n * SECTOR : (n + 1) * SECTOR].count(file.seen[n * SECTOR]) for n in range(4)
+    } == {SECTOR}
+
+
+def test_a_power_cut_keeps_a_file_or_loses_it_as_a_whole_if_it_is_told_to() -> None:
+    assert {_unsynced().cut_power(Random(seed), "apart") for seed in range(20)} == {"lost", "kept"}
+
+
+def test_a_relay_passes_on_twice_or_later_what_the_weather_says() -> None:
+    network = Network(Agenda(), Random(0), Weather(duplication=0.5, reordering=0.5))
+    passed = [network.relay_s() for _ in range(100)]
+    assert network.counts["duplicated"] == sum(len(times) == 2 for times in passed) > 0
+    assert network.counts["reordered"] == sum(times[0] > 0 for times in passed) > 0
+    assert Network(Agenda(), Random(0), Weather()).relay_s() == (0.0,)
