@@ -135,6 +135,7 @@ class Leading:
     :ivar next_slot: the first slot that nothing has been offered in.
     :ivar suffix_through: the last slot that phase 1 obliged us to offer something in.
     :ivar told_through: the watermark that the others have last been sent.
+    :ivar opened_at: when a slot was last opened.
     """
 
     ballot: Ballot
@@ -142,6 +143,7 @@ class Leading:
     suffix_through: Slot
     limits: Limits
     told_through: Slot = NO_SLOT
+    opened_at: float = 0.0
     reads: ReadRounds = field(default_factory=ReadRounds)
     open: dict[Slot, Proposal] = field(default_factory=dict)
     _queue: deque[Command] = field(default_factory=deque)
@@ -190,6 +192,18 @@ class Leading:
             return False
         return sum(proposal.size for proposal in self.open.values()) < self.limits.open_bytes_max
 
+    def gathers(self, since: float) -> bool:
+        """Whether what waits is to wait for more: a slot is open, and was opened after ``since``.
+
+        A batch that is full has nothing to wait for.
+        """
+        return (
+            bool(self.open)
+            and self.opened_at > since
+            and len(self._queue) < self.limits.batch_commands_max
+            and self._queue_bytes < self.limits.batch_bytes_max
+        )
+
     def next_batch(self) -> Batch:
         """Take from the queue what goes into the next slot; empty if nothing waits.
 
@@ -215,6 +229,7 @@ class Leading:
         """Open the next slot with ``batch`` and return it."""
         slot = self.next_slot
         self.next_slot = Slot(slot + 1)
+        self.opened_at = now
         self.open[slot] = Proposal(batch, now)
         return slot
 

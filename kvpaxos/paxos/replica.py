@@ -399,6 +399,8 @@ class Replica:
         while role.has_room(self.learner.decided_through) and not self.election.closing(now):
             if forwarding.outbox.can_send and not role.is_full:
                 role.admit(forwarding.fresh(now))
+            if role.gathers(now - self.peers.timing.gather_s):
+                break
             offered = leadership.open_slot(role, now)
             if offered is NOTHING:
                 break

@@ -16,7 +16,6 @@ from multiprocessing import Event, Pipe, Process
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
-from random import Random
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
 
@@ -45,8 +44,9 @@ class Load:
     :ivar left: how many writes are to begin yet.
     :ivar keys: how many keys they write, each as often as the others.
     :ivar value: what they write.
-    :ivar period_s: each begins a write so long after it began the one before, or later.
-    :ivar waits: those of the writes that have ended.
+    :ivar period_s: each connection is to begin a write this often, none at the time of another.
+        If it is 0, each begins its next one at once.
+    :ivar waits: those of the writes that have ended, from when they were to begin.
     """
 
     left: int
@@ -58,24 +58,35 @@ class Load:
     async def run(self, nodes: Sequence[Node], connections: int) -> None:
         """Write over so many connections, shared out among ``nodes``, until nothing is left."""
         ports = [nodes[number % len(nodes)].port for number in range(connections)]
-        await asyncio.gather(*map(self._connect, ports))
+        places = [(number + 0.5) / connections for number in range(connections)]
+        await asyncio.gather(*map(self._connect, ports, places))
 
-    async def _connect(self, port: int) -> None:
+    async def _connect(self, port: int, place: float) -> None:
+        """Write over one connection.
+
+        :param place: which share of each period passes before it begins a write.
+        """
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            # They begin one after the other, not all at once.
-            await asyncio.sleep(Random().uniform(0.0, self.period_s))
+            due = time.monotonic()
             while self.left > 0:
                 self.left -= 1
-                began = time.monotonic()
                 writer.write(self._request(self.left % self.keys))
                 await _read_reply(reader)
                 ended = time.monotonic()
-                self.waits.append((began, ended - began))
-                await asyncio.sleep(max(0.0, began + self.period_s - ended))
+                self.waits.append((due, ended - due))
+                due = self._next_due(due, ended, place)
+                await asyncio.sleep(due - ended)
         finally:
             writer.close()
             await writer.wait_closed()
+
+    def _next_due(self, due: float, ended: float, place: float) -> float:
+        # Connections that only waited for a period after each answer would all get in step in the
+        # first pause, and from then on come in one crowd. So each keeps its place, even when late.
+        if not self.period_s:
+            return ended
+        return (due // self.period_s + 1 + place) * self.period_s
 
     def _request(self, number: int) -> bytes:
         # Whoever waits for long is counted, and does not give up.

@@ -23,7 +23,7 @@ from kvpaxos.paxos.effects import (
     Ticked,
     Wish,
 )
-from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Batch, Envelope
 from kvpaxos.paxos.quorum import Quorum
@@ -60,7 +60,9 @@ class Cluster:
     :ivar held: messages are held back, and wait in line, while this is set.
     """
 
-    def __init__(self, quorum: Quorum, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self, quorum: Quorum, *, limits: Limits | None = None, timing: Timing | None = None
+    ) -> None:
         self.now = 100.0
         self.sent: Counter[str] = Counter()
         self.held = False
@@ -68,7 +70,15 @@ class Cluster:
         self._line: deque[tuple[NodeId, Event]] = deque()
         self.nodes = {
             name: Node(
-                Replica(name, quorum, Memory(), random=Random(number), now=self.now, limits=limits)
+                Replica(
+                    name,
+                    quorum,
+                    Memory(),
+                    random=Random(number),
+                    now=self.now,
+                    limits=limits,
+                    timing=timing,
+                )
             )
             for number, name in enumerate(sorted(quorum.members))
         }

@@ -209,6 +209,36 @@ class TestWindow:
         role = leading(next_slot, Limits(open_slots_max=3))
         assert role.has_room(Slot(decided_through)) == room
 
+    @pytest.mark.parametrize(
+        ("waiting", "since", "gathers"),
+        [
+            pytest.param(1, 4.9, True, id="a slot was opened a moment ago"),
+            pytest.param(1, 5.0, False, id="the open one is not new any more"),
+            pytest.param(3, 4.9, False, id="what waits fills a slot"),
+        ],
+    )
+    def test_commands_wait_for_more_while_an_open_slot_is_new(
+        self, waiting: int, since: float, *, gathers: bool
+    ) -> None:
+        role = leading(limits=Limits(batch_commands_max=3))
+        assert not role.gathers(since)
+        role.offer(X, 5.0)
+        role.admit(commands(1, waiting))
+        assert role.gathers(since) == gathers
+
+    def test_commands_of_many_bytes_wait_for_no_more(self) -> None:
+        role = leading(limits=Limits(batch_bytes_max=1))
+        role.offer(X, 5.0)
+        assert role.gathers(4.9)
+        role.admit(commands(1, 1))
+        assert not role.gathers(4.9)
+
+    def test_commands_wait_for_no_more_once_no_slot_is_open(self) -> None:
+        role = leading()
+        role.offer(X, 5.0)
+        role.voted(A, ONE, ALONE)
+        assert not role.gathers(4.9)
+
     def test_slots_that_were_decided_above_an_open_one_make_no_room(self) -> None:
         role = leading(limits=Limits(open_slots_max=3))
         for _ in range(3):

@@ -20,7 +20,7 @@ from kvpaxos.paxos.effects import (
     Ticked,
     Wish,
 )
-from kvpaxos.paxos.limits import Limits
+from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
@@ -130,13 +130,22 @@ class TestCosts:
             assert one.syncs == 1
 
     def test_writes_that_come_while_the_window_is_full_share_the_next_slot(self) -> None:
-        cluster = ready(Cluster(THREE, limits=Limits(open_slots_max=3)))
+        limits, timing = Limits(open_slots_max=3), Timing(gather_s=0.0)
+        cluster = ready(Cluster(THREE, limits=limits, timing=timing))
         cluster.held = True
         for _ in range(10):
             cluster.write(A)
         cluster.release()
         assert [len(batch) for batch in cluster.nodes[A].decided] == [1, 1, 1, 7]
         assert len(cluster.nodes[A].answers) == 10
+
+    def test_writes_that_come_right_after_a_slot_was_opened_share_the_next(self) -> None:
+        cluster = ready(Cluster(THREE))
+        cluster.held = True
+        for _ in range(10):
+            cluster.write(A)
+        cluster.release()
+        assert [len(batch) for batch in cluster.nodes[A].decided] == [1, 9]
 
     def test_large_batches_are_cut(self) -> None:
         cluster = ready(Cluster(THREE, limits=Limits(batch_commands_max=40)))
@@ -380,6 +389,14 @@ class TestLeading:
         bench = Bench()
         ballot = bench.lead()
         return bench, ballot, bench.step(Proposed((wish(1),)))
+
+    def test_a_slot_that_stays_open_holds_up_no_other(self) -> None:
+        bench, _, _ = self.offer()
+        early = bench.step(Proposed((wish(2),)))
+        bench.now += 2 * TIMING.gather_s
+        late = bench.step(Proposed((wish(3),)))
+        assert messages(early, Accept) == []
+        assert {len(accept.batch) for _, accept in messages(late, Accept)} == {2}
 
     def test_the_own_vote_takes_the_same_road_as_everyone_elses(self) -> None:
         _, ballot, effects = self.offer()

@@ -31,6 +31,7 @@ from kvpaxos.paxos.effects import (
     Ticked,
     Wish,
 )
+from kvpaxos.paxos.limits import Timing
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Envelope, Ping, Pong
 from kvpaxos.paxos.proposer import Following, Leading, Preparing
@@ -42,6 +43,9 @@ from test.simulator.machine import Machine
 
 TICK_S = 0.02
 FOREVER = 1000.0
+
+TIMING = Timing(gather_s=0.0)
+"""What is proposed is offered at once: a transcript says what waits."""
 
 
 @dataclass
@@ -236,7 +240,9 @@ class Scenario:
                 node.machine.apply(decision.slot, decision.batch)
         memory = Memory(node.life, known.promised, known.votes, known.decided_through)
         quorum = Quorum(frozenset(self._nodes))
-        node.replica = Replica(node.name, quorum, memory, random=Patient(0), now=self._now)
+        node.replica = Replica(
+            node.name, quorum, memory, random=Patient(0), now=self._now, timing=TIMING
+        )
 
     def _meet(self) -> None:
         """Let every node hear every other one that it is linked to."""
