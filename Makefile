@@ -76,8 +76,8 @@ fuzz: setup ## look for bytes that break the codec, for a minute
 big: setup ## fill a node with GIGABYTES (10), and show how much memory that takes
 	$(BIN)/python -m test.big.fill $(GIGABYTES)
 
-soak: setup ## overwrite four keys WRITES times, or for MINUTES, and show who waits and what is held
-	$(BIN)/python -m test.big.soak $(if $(MINUTES),--minutes $(MINUTES),$(WRITES))
+soak: setup ## overwrite four keys WRITES times, or for MINUTES, RATE times a second, and show who waits
+	$(BIN)/python -m test.big.soak $(if $(RATE),--rate $(RATE)) $(if $(MINUTES),--minutes $(MINUTES),$(WRITES))
 
 away: setup ## have a node miss WRITES writes and come back under load, and show who waits
 	$(BIN)/python -m test.big.away $(WRITES)

@@ -1,7 +1,8 @@
 """Overwrites four keys for long: ``python -m test.big.soak``.
 
-The number of writes may follow; they come at half the rate that three nodes can do. Or it is
-``--minutes 60``, at `RATE` writes a second. It says how much the nodes take of disks and of
+The number of writes may follow. They come at half the rate that three nodes can do, unless
+``--rate 200`` says how many a second. Or it is ``--minutes 60``, at `RATE` writes a second if
+nothing is said. It says how much the nodes take of disks and of
 memory, and how long clients waited. Status 1 means that the disks held more than they should at
 some time, or that the nodes took more and more memory.
 """
@@ -140,12 +141,14 @@ def main(arguments: Sequence[str]) -> int:
     """Return the exit status."""
     parser = argparse.ArgumentParser(prog="python -m test.big.soak")
     parser.add_argument("writes", type=int, nargs="?", default=WRITES)
-    parser.add_argument("--minutes", type=float, help=f"at {RATE:g} writes a second")
+    parser.add_argument("--minutes", type=float, help="go on for so long")
+    parser.add_argument("--rate", type=float, help="writes a second")
     options = parser.parse_args(arguments)
     load, seconds = Load(options.writes, KEYS), inf
     if options.minutes:
-        seconds = options.minutes * 60
-        load = Load(ENDLESS, KEYS, period_s=CONNECTIONS / RATE)
+        load, seconds = Load(ENDLESS, KEYS), options.minutes * 60
+    if options.minutes or options.rate:
+        load.period_s = CONNECTIONS / (options.rate or RATE)
     with (
         tempfile.TemporaryDirectory(prefix="kvpaxos-soak-") as directory,
         cluster(Path(directory)) as group,
