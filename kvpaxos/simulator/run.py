@@ -17,6 +17,7 @@ from kvpaxos.checking.history import Call
 from kvpaxos.simulator.climate import draw
 from kvpaxos.simulator.faults import FAULTS, STEADY
 from kvpaxos.simulator.history import judge
+from kvpaxos.simulator.survivors import leave
 from kvpaxos.simulator.world import World
 from kvpaxos.store.commands import Set
 
@@ -143,7 +144,7 @@ def _plan(world: World, name: str, mean_s: float, happened: Counter[str]) -> Non
 
 
 def _calm(world: World) -> None:
-    """See that all nodes come back, and then that any majority can do without the others."""
+    """See that all nodes come back, and then that any majority serves, whatever others do."""
     checker = world.checker
     if checker.wrong is not None:
         return
@@ -152,10 +153,7 @@ def _calm(world: World) -> None:
         checker.fail(f"{WHOLE_S_MAX:g} s after all faults the nodes are not whole: {world.missing}")
     for client in world.clients:
         client.end()
-    left = world.random.sample(world.names, len(world.names) // 2 + 1)
-    for server in world.servers:
-        if server.node not in left:
-            server.kill()
+    left = leave(world)
     asked = [world.ask(Set(b"alive", node.encode()), node) for node in left]
     served = world.run(ALIVE_S_MAX, lambda: all(one.ending == "done" for one in asked))
     if not served and checker.wrong is None:

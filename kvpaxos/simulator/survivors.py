@@ -1,0 +1,82 @@
+"""What becomes of a minority in the end, while the others must serve all the same."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import Final, TypeAlias
+
+from kvpaxos.simulator.network import Direction
+from kvpaxos.simulator.world import World
+
+Fate: TypeAlias = Callable[[World, list[str]], None]
+"""What is done to some nodes, for good."""
+
+FOR_EVER_S: Final = 1e6
+"""Longer than any world lasts."""
+
+
+def leave(world: World) -> list[str]:
+    """Do something to the cluster for good, and return who has to serve nevertheless.
+
+    Either a majority is left as it is, and something becomes of all others, or all are left, and
+    only one of them reaches everybody.
+    """
+    random = world.random
+    if random.random() < 0.25:  # noqa: PLR2004  (one in four)
+        hub = random.choice(world.names)
+        world.chronicle.did(f"only {hub} reaches all")
+        spokes = [name for name in world.names if name != hub]
+        world.network.cut([(one, other) for one in spokes for other in spokes if one != other])
+        return list(world.names)
+    left = random.sample(world.names, len(world.names) // 2 + 1)
+    rest = [name for name in world.names if name not in left]
+    fate = random.choice(FATES)
+    world.chronicle.did(f"{' '.join(rest)}: {fate.__doc__}")
+    fate(world, rest)
+    return left
+
+
+def _kill(world: World, rest: list[str]) -> None:
+    """Gone."""
+    for node in rest:
+        world.server(node).kill()
+
+
+def _pause(world: World, rest: list[str]) -> None:
+    """Standing still."""
+    for node in rest:
+        world.server(node).pause()
+
+
+def _stick(world: World, rest: list[str]) -> None:
+    """With a disk that does nothing."""
+    for node in rest:
+        world.server(node).drive.stuck_until = world.agenda.now + FOR_EVER_S
+
+
+def _deafen(world: World, rest: list[str]) -> None:
+    """Deaf."""
+    world.network.cut(_between(_others(world, rest), rest))
+
+
+def _mute(world: World, rest: list[str]) -> None:
+    """Mute."""
+    world.network.cut(_between(rest, _others(world, rest)))
+
+
+def _isolate(world: World, rest: list[str]) -> None:
+    """Cut off."""
+    _deafen(world, rest)
+    _mute(world, rest)
+
+
+FATES: Final = (_kill, _pause, _stick, _deafen, _mute, _isolate)
+"""What can become of a minority."""
+
+
+def _others(world: World, rest: Collection[str]) -> list[str]:
+    return [name for name in world.names if name not in rest]
+
+
+def _between(some: Collection[str], others: Collection[str]) -> list[Direction]:
+    return [(one, other) for one in some for other in others]

@@ -1,0 +1,35 @@
+"""In the end a majority serves, whatever becomes of the others."""
+
+from __future__ import annotations
+
+import pytest
+
+from kvpaxos.paxos.peers import Peers
+from kvpaxos.simulator import survivors
+from kvpaxos.simulator.run import simulate
+from kvpaxos.simulator.survivors import FATES, Fate
+
+CALM: frozenset[str] = frozenset()
+
+
+@pytest.mark.parametrize("fate", FATES, ids=lambda fate: str(fate.__doc__))
+def test_a_majority_serves_whatever_becomes_of_the_others(
+    fate: Fate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(survivors, "FATES", (fate,))
+    assert simulate(2, nodes=3, faults=CALM).wrong is None
+
+
+def test_one_that_reaches_all_is_enough() -> None:
+    lines: list[str] = []
+    seeds = iter(range(20))
+    while not any("reaches all" in line for line in lines):
+        lines.clear()
+        assert simulate(next(seeds), nodes=3, faults=CALM, write=lines.append).wrong is None
+
+
+def test_a_majority_that_does_not_serve_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Peers, "connected", lambda *_: False)
+    wrong = simulate(2, nodes=3, faults=CALM).wrong
+    assert wrong is not None
+    assert "serve nobody" in wrong
