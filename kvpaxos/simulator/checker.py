@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeAlias
 
 from typing_extensions import override
 
 from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
-from kvpaxos.paxos.effects import Decision, Effects, Event, Received
+from kvpaxos.paxos.effects import Decision, Effects, Event, ReadReady, ReadWanted, Received
 from kvpaxos.paxos.memory import Memory
-from kvpaxos.paxos.messages import Accept, Accepted, Batch, Command, Promise
+from kvpaxos.paxos.messages import Accept, Accepted, Batch, Command, Prepare, Promise
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.ballots import Ballots
 from kvpaxos.simulator.watch import Observer
 from kvpaxos.store.layout import Layout, applied_key
 from kvpaxos.store.machine import Machine
@@ -21,6 +23,9 @@ from kvpaxos.store.results import Result
 
 _GROUP = 0
 
+Disk: TypeAlias = tuple[NodeId, int]
+"""A node, and which of its disks."""
+
 
 class Checker(Observer):
     """Compares every node with the one log, and with a machine that executes nothing else.
@@ -28,13 +33,15 @@ class Checker(Observer):
     These are the rules:
 
     * *Agreement.* A slot is decided once, with the same batch on all nodes in all their lives.
-    * *One offer.* A ballot offers one batch in a slot.
     * *Promises.* What a node has shown of its promises to another it still knows in its next life
-      on that disk, and they never fall.
+      on that disk, and they never fall. So it is with votes, until it knows what was decided.
+    * *Fresh.* What a linearizable read rests on holds all that was decided before it was asked for.
     * *Lives.* No two lives of a node have one number.
     * *State.* After a slot every state has the digest of the machine here.
     * *Acknowledged.* What a client was told to be done is in the log, in that slot, with that
       result.
+
+    What ballots oblige to is in `kvpaxos.simulator.ballots`.
 
     :ivar wrong: the first rule that was broken, in a sentence; None if none was.
     :ivar log: what is decided.
@@ -47,8 +54,11 @@ class Checker(Observer):
         self._engine = MemoryEngine()
         self._machine = Machine(self._engine, _GROUP)
         self._digests = [self._machine.digest]
-        self._offers: dict[tuple[Ballot, Slot], Batch] = {}
-        self._shown: dict[tuple[NodeId, int], Ballot] = {}
+        self._ballots = Ballots(self.fail)
+        self._replicas: dict[NodeId, Replica] = {}
+        self._shown: dict[Disk, Ballot] = {}
+        self._votes: dict[Disk, dict[Slot, Ballot]] = {}
+        self._wanted: dict[tuple[NodeId, int], Slot] = {}
         self._promised: dict[NodeId, Ballot] = {}
         self._lives: set[tuple[NodeId, int]] = set()
         self._layout = Layout(_GROUP)
@@ -73,10 +83,14 @@ class Checker(Observer):
         if (node, memory.life) in self._lives:
             self.fail(f"{node} begins life {memory.life} a second time")
         self._lives.add((node, memory.life))
-        shown = self._shown.get((node, memory.incarnation), ZERO_BALLOT)
-        if memory.promised < shown:
-            self.fail(f"{node} has shown the promise {shown}, and knows {memory.promised} only")
-        self._promised[node] = memory.promised
+        disk, promised = (node, memory.incarnation), replica.acceptor.promised
+        shown = self._shown.get(disk, ZERO_BALLOT)
+        if promised < shown:
+            self.fail(f"{node} has shown the promise {shown}, and knows {promised} only")
+        for slot, ballot in self._votes.get(disk, {}).items():
+            self._check_vote(replica, slot, ballot)
+        self._promised[node] = promised
+        self._replicas[node] = replica
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
@@ -84,16 +98,20 @@ class Checker(Observer):
         if promised < self._promised[node]:
             self.fail(f"the promise of {node} fell from {self._promised[node]} to {promised}")
         self._promised[node] = promised
-        if isinstance(event, Received) and isinstance(event.message, Promise | Accepted):
-            # It may come late, from a disk that has been lost since.
-            incarnation = dict(event.message.incarnations).get(event.sender, FIRST_INCARNATION)
-            disk = event.sender, incarnation
-            self._shown[disk] = max(self._shown.get(disk, ZERO_BALLOT), event.message.ballot)
-        for envelope in effects.sends:
-            if isinstance(envelope.message, Accept):
-                self._check_offer(envelope.message)
+        match event:
+            case Received(sender, Promise() | Accepted() as message):
+                self._note_answer(sender, message)
+            case Received(sender, Prepare(ballot) | Accept(ballot)):
+                self._note_ballot(sender, ballot)
+            case ReadWanted(reads):
+                self._wanted.update({(node, read): self.decided_through for read, _ in reads})
+            case _:
+                pass
+        self._ballots.stepped(replica, event, effects)
         for decision in effects.decided:
             self.decide(node, decision)
+        for ready in effects.reads:
+            self._check_read(replica, ready)
 
     def wrote(self, node: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Take note of what was written to the state of ``node``."""
@@ -109,10 +127,43 @@ class Checker(Observer):
         elif digest != self._digests[slot]:
             self.fail(f"the state of {node} after slot {slot} is not what the log gives")
 
-    def _check_offer(self, accept: Accept) -> None:
-        place = accept.ballot, accept.slot
-        if self._offers.setdefault(place, accept.batch) != accept.batch:
-            self.fail(f"two batches were offered in slot {accept.slot} under {accept.ballot}")
+    def _note_ballot(self, sender: NodeId, ballot: Ballot) -> None:
+        replica = self._replicas[sender]
+        if replica.acceptor.promised >= ballot:  # Or it was sent in an earlier life.
+            disk = sender, replica.disks.newest(sender)
+            self._shown[disk] = max(self._shown.get(disk, ZERO_BALLOT), ballot)
+
+    def _note_answer(self, sender: NodeId, message: Promise | Accepted) -> None:
+        # It may come late, from a disk that has been lost since.
+        incarnation = dict(message.incarnations).get(sender, FIRST_INCARNATION)
+        disk = sender, incarnation
+        self._shown[disk] = max(self._shown.get(disk, ZERO_BALLOT), message.ballot)
+        replica = self._replicas[sender]
+        if isinstance(message, Promise) or incarnation != replica.disks.newest(sender):
+            return
+        # Who knows what was decided says that it has voted, and need not have.
+        vote = replica.acceptor.votes.get(message.slot)
+        if vote is not None and vote.ballot == message.ballot:
+            self._votes.setdefault(disk, {})[message.slot] = message.ballot
+
+    def _check_vote(self, replica: Replica, slot: Slot, ballot: Ballot) -> None:
+        learner = replica.learner
+        if slot <= learner.decided_through or slot < learner.kept_from:
+            return
+        vote = replica.acceptor.votes.get(slot)
+        if vote is None or vote.ballot < ballot:
+            self.fail(
+                f"{replica.node} has shown its vote in slot {slot} under {ballot}, and forgot it"
+            )
+
+    def _check_read(self, replica: Replica, ready: ReadReady) -> None:
+        wanted = self._wanted.pop((replica.node, ready.request))
+        known = replica.learner.decided_through
+        if known < wanted:
+            self.fail(
+                f"{replica.node} reads what slot {known} made, and slot {wanted} was decided before"
+                " it was asked to"
+            )
 
     def decide(self, node: NodeId, decision: Decision) -> None:
         """Take note that ``node`` knows a slot to be decided."""

@@ -1,0 +1,117 @@
+"""What must be true of every ballot, and of what its leader does. It sees all nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Decision, Effects, Event, Received
+from kvpaxos.paxos.messages import Accept, Accepted, Batch, Promise
+from kvpaxos.paxos.proposer import Leading
+from kvpaxos.paxos.records import Renewed
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
+from kvpaxos.paxos.replica import Replica
+
+
+class Ballots:
+    """Holds leaders to what Paxos asks of them, so that a mistake shows before it does harm.
+
+    These are the rules:
+
+    * *One offer.* A ballot offers one batch in a slot.
+    * *Learned first.* Nothing is offered in a slot that one who has promised knew to be decided.
+    * *Obliged.* Where anybody who has promised had voted, that of the highest ballot is offered.
+    * *No way back.* Once a slot is decided, no higher ballot offers another batch in it.
+    * *Quorums.* A leader decides nothing that a majority has not told it to have voted for.
+
+    :param fail: is told which one was broken, in a sentence.
+    """
+
+    def __init__(self, fail: Callable[[str], None]) -> None:
+        self._fail = fail
+        self._offers: dict[tuple[Ballot, Slot], Batch] = {}
+        self._promises: dict[Ballot, list[tuple[NodeId, Promise]]] = {}
+        self._leading: set[Ballot] = set()
+        self._voters: dict[tuple[Ballot, Slot], set[NodeId]] = {}
+        self._decided: dict[Slot, Decision] = {}
+
+    def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
+        """Take note of what came of ``event``."""
+        for record in effects.records:
+            if isinstance(record, Renewed):
+                self._discard(replica.node, record.node)
+        if isinstance(event, Received):
+            self._note(replica, event)
+        for envelope in effects.sends:
+            if isinstance(envelope.message, Accept):
+                self._check_offer(envelope.message)
+        for decision in effects.decided:
+            if decision.ballot.node == replica.node:
+                self._check_quorum(replica, decision)
+        if isinstance(replica.role, Leading):
+            self._leading.add(replica.role.ballot)
+
+    def _note(self, replica: Replica, event: Received) -> None:
+        sender, message = event.sender, event.message
+        if not isinstance(message, Promise | Accepted) or message.ballot.node != replica.node:
+            return
+        shown = dict(message.incarnations).get(sender, FIRST_INCARNATION)
+        if shown < replica.disks.newest(sender):
+            return
+        if isinstance(message, Accepted):
+            self._voters.setdefault((message.ballot, message.slot), set()).add(sender)
+        elif message.ballot not in self._leading:
+            # Later ones oblige to nothing: a quorum was there without them.
+            self._promises.setdefault(message.ballot, []).append((sender, message))
+
+    def _discard(self, leader: NodeId, node: NodeId) -> None:
+        """Count nothing that ``node`` has told ``leader``: it has a new disk."""
+        for ballot, promises in self._promises.items():
+            if ballot.node == leader:
+                promises[:] = [one for one in promises if one[0] != node]
+        for (ballot, _), voters in self._voters.items():
+            if ballot.node == leader:
+                voters.discard(node)
+
+    def _check_offer(self, accept: Accept) -> None:
+        ballot, slot, batch = accept.ballot, accept.slot, accept.batch
+        if (ballot, slot) in self._offers:
+            if self._offers[ballot, slot] != batch:
+                self._fail(f"two batches were offered in slot {slot} under {ballot}")
+            return
+        self._offers[ballot, slot] = batch
+        decided = self._decided.get(slot)
+        if decided is not None and decided.ballot < ballot and decided.batch != batch:
+            self._fail(
+                f"another batch was offered in slot {slot} under {ballot} than was decided under"
+                f" {decided.ballot}"
+            )
+        self._check_obligations(accept)
+
+    def _check_obligations(self, accept: Accept) -> None:
+        ballot, slot = accept.ballot, accept.slot
+        highest: tuple[Ballot, Batch] | None = None
+        for node, promise in self._promises.get(ballot, ()):
+            if slot <= promise.decided_through or slot < promise.kept_from:
+                self._fail(
+                    f"{ballot.node} has offered slot {slot} under {ballot}, and had not learned"
+                    f" what {node} knew to be decided there"
+                )
+            for vote in promise.votes:
+                if vote.slot == slot and (highest is None or vote.ballot > highest[0]):
+                    highest = vote.ballot, vote.batch
+        if highest is not None and highest[1] != accept.batch:
+            self._fail(
+                f"{ballot.node} has offered another batch in slot {slot} under {ballot} than the"
+                f" one that was voted for under {highest[0]}"
+            )
+
+    def _check_quorum(self, replica: Replica, decision: Decision) -> None:
+        slot, ballot = decision.slot, decision.ballot
+        voters = self._voters.get((ballot, slot), set())
+        if 2 * len(voters) <= len(replica.peers.quorum.members):
+            self._fail(
+                f"{replica.node} has decided slot {slot} under {ballot} with the votes of"
+                f" {' '.join(sorted(voters)) or 'nobody'}, who are no majority"
+            )
+        self._decided.setdefault(slot, decision)
