@@ -48,6 +48,8 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
     """
     size = random.choice((3, 3, 3, 5))
     share = random.choice((0.15, 0.3, 0.5))
+    # Where one fault follows the other nothing is done that could go wrong.
+    pace = random.choice((1.0, 2.0, 4.0))
     return Climate(
         nodes=nodes or size,
         weather=_draw_weather(random, faults, chosen=chosen),
@@ -55,7 +57,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         drift=(random.choice((0.0, 0.001, 0.05)) or 0.01 * chosen) if "drift" in faults else 0.0,
         storage=_draw_storage(random),
         faults_s={
-            fault: random.uniform(0.5, 6.0)
+            fault: pace * random.uniform(0.5, 6.0)
             for fault in sorted(faults)
             if random.random() < share or chosen
         },

@@ -73,6 +73,7 @@ def _die_at_disk(world: World) -> bool:
     if server is None:
         return False
     server.drive.dies_after = world.random.randrange(30)
+    start_later(world, server, at_least_s=1.0)
     return True
 
 
