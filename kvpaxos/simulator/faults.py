@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from functools import partial
 from typing import Final
 
 from kvpaxos.simulator.files import Deed, Rot
@@ -83,8 +84,8 @@ def _restart(world: World) -> bool:
     server = any_up(world)
     if server is None or server.member is None:
         return False
-    server.stop()
-    start_later(world, server, at_least_s=3.0)
+    # It may take long, if it is paused meanwhile.
+    server.stop(partial(start_later, world, server))
     return True
 
 

@@ -36,12 +36,17 @@ UNFORESEEN = "unforeseen"
 """What a node says of an error that nobody has thought of."""
 
 
+def _nothing() -> None:
+    pass
+
+
 class Server:
     """Starts, pauses, kills and starts again one node. It knows nothing of why.
 
     :ivar directory: where the disk of the node is mounted.
     :ivar face: what clients ask; None while the node does not serve.
     :ivar process: the one that runs, or the last one.
+    :ivar stopping: whether that one was asked to end.
     :ivar ended: called when a process has ended by itself, whatever the reason.
     :ivar counts: what was done to it.
     """
@@ -76,6 +81,7 @@ class Server:
         self.member: Member | None = None
         self.process: Process | None = None
         self.reactor: Reactor | None = None
+        self.stopping = False
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
         self._config = config
@@ -101,6 +107,7 @@ class Server:
         assert not self.up, f"{self.node} runs"
         self._chronicle.did(f"start {self.place}")
         self._board.lit(self.place)
+        self.stopping = False
         self.process = process = Process(self._agenda, self.node)
         self.reactor = reactor = Reactor(self._agenda, self.clock, process)
         process.died = partial(self._died, process, reactor)
@@ -163,15 +170,20 @@ class Server:
             self._chronicle.did(f"resume {self.node}")
             self.process.resume()
 
-    def stop(self) -> None:
-        """Ask the node to stop in good order; its process ends once it has."""
+    def stop(self, then: Callable[[], object] = _nothing) -> None:
+        """Ask the node to stop in good order; its process ends once it has, and then is called."""
         process, member = self.process, self.member
         if process is None or member is None or not process.alive:
             return
         self._chronicle.did(f"stop {self.node}")
+        self.stopping = True
+
+        def end() -> None:
+            process.kill()
+            then()
 
         def stop() -> None:
-            member.stopService().addBoth(lambda _: self._agenda.after(0.0, process.kill))
+            member.stopService().addBoth(lambda _: self._agenda.after(0.0, end))
 
         process.run(stop)
 

@@ -92,7 +92,7 @@ class World(Observer):
 
     def _is_whole(self, server: Server) -> bool:
         replica = self._replica(server)
-        return replica is not None and replica.probation is None
+        return replica is not None and replica.probation is None and not server.stopping
 
     def _replica(self, server: Server) -> Replica | None:
         """Return the replica of a node that runs and takes part, not that of an earlier process."""
