@@ -7,13 +7,14 @@ FIRES ?= 50
 GIGABYTES ?= 10
 WRITES ?= 1000000
 SECTORS ?= 1
+STARTS ?= 3
 
 # Many tests start nodes, which would read all of their source each time.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away lint types format \
-	sim rot chaos faults exhaustive clean
+	sim rot chaos faults exhaustive zoo clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -93,6 +94,9 @@ faults: setup ## have a cluster bear each fault of the simulator alone, in the w
 
 exhaustive: setup ## cut the power at every operation of a journal, in every way, and start it
 	$(BIN)/python -m kvpaxos.simulator.exhaustive
+
+zoo: setup ## plant all bugs, or BUG, and see how soon the simulator finds them, STARTS (3) times each
+	$(BIN)/python -m test.zoo.run --starts $(STARTS) $(BUG)
 
 clean: ## remove all that was made here, except the nodes' data
 	rm -rf .venv build dist *.egg-info _trial_temp* .hypothesis .*_cache twisted/plugins/dropin.cache

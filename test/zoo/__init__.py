@@ -1,0 +1,1 @@
+"""Bugs that others have had, or that the design guards against, for the simulator to find."""

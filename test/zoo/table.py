@@ -1,0 +1,100 @@
+"""What the last hunts have found: kept in ``table.json``, shown in ``docs/assurance.md``."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+from typing import Final
+
+from test.zoo.bug import Bug
+from test.zoo.hunting import Catch
+
+ROOT: Final = Path(__file__).parents[2]
+
+TABLE: Final = Path(__file__).with_name("table.json")
+
+PAGE: Final = ROOT / "docs" / "assurance.md"
+
+BEGIN: Final = "<!-- The table is written by make zoo. -->\n"
+
+END: Final = "<!-- End of the table. -->\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What the last hunts for one bug have found.
+
+    :ivar rule: which rule notices it, as a rule.
+    :ivar starts: how many hunts there were, each from another first seed.
+    :ivar found: how many of them found it.
+    :ivar seeds: how many seeds that took, in the middle.
+    :ivar seconds: how many seconds of CPU time, in the middle.
+    :ivar seed: one that shows it, and is quick at it.
+    :ivar cost_s: how much CPU time that one takes.
+    """
+
+    rule: str
+    starts: int
+    found: int
+    seeds: float
+    seconds: float
+    seed: int
+    cost_s: float
+
+    @classmethod
+    def of(cls, hunts: Collection[Catch | None]) -> Row:
+        """Return what ``hunts`` for one bug come to. One of them must have found it."""
+        catches = [catch for catch in hunts if catch is not None]
+        rules = [catch.rule for catch in catches]
+        quickest = min(catches, key=lambda catch: (catch.last_s, catch.seed))
+        return cls(
+            max(sorted(set(rules)), key=rules.count),
+            len(hunts),
+            len(catches),
+            median(catch.seeds for catch in catches),
+            round(median(catch.seconds for catch in catches), 1),
+            quickest.seed,
+            round(quickest.last_s, 2),
+        )
+
+    @property
+    def seeds_shown(self) -> str:
+        """How many seeds it took, and whether some hunt was in vain."""
+        missed = self.starts - self.found
+        return f"{self.seeds:g}" + (f", missed {missed} of {self.starts} times" if missed else "")
+
+
+def read() -> dict[str, Row]:
+    """Return all rows, by the names of their bugs."""
+    return {name: Row(**row) for name, row in json.loads(TABLE.read_text()).items()}
+
+
+def write(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> None:
+    """Keep ``rows``, and show them in the docs."""
+    # In the order of the bugs, and of none that is no more.
+    kept = {name: asdict(rows[name]) for name in bugs if name in rows}
+    TABLE.write_text(json.dumps(kept, indent=1) + "\n")
+    PAGE.write_text(page(PAGE.read_text(), rows, bugs))
+
+
+def page(text: str, rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> str:
+    """Return the page ``text`` with ``rows`` in it."""
+    before, _, rest = text.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + "\n".join(lines(rows, bugs)) + "\n" + END + after
+
+
+def lines(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
+    """Return a table in Markdown."""
+    return [
+        "| bug | where it is from | noticed by | seeds | seconds |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {bug.what} | {bug.origin} | {row.rule} | {row.seeds_shown} | {row.seconds:g} |"
+            for bug in bugs.values()
+            if (row := rows.get(bug.name))
+        ),
+    ]
