@@ -34,7 +34,8 @@ class Checker(Observer):
 
     * *Agreement.* A slot is decided once, with the same batch on all nodes in all their lives.
     * *Promises.* What a node has shown of its promises to another it still knows in its next life
-      on that disk, and they never fall. So it is with votes, until it knows what was decided.
+      on that disk, and they never fall. So it is with votes, until it knows what was decided; and
+      candidates are told of them.
     * *Fresh.* What a linearizable read rests on holds all that was decided before it was asked for.
     * *Lives.* No two lives of a node have one number.
     * *State.* After a slot every state has the digest of the machine here.
@@ -100,7 +101,7 @@ class Checker(Observer):
         self._promised[node] = promised
         match event:
             case Received(sender, Promise() | Accepted() as message):
-                self._note_answer(sender, message)
+                self._note_answer(replica, sender, message)
             case Received(sender, Prepare(ballot) | Accept(ballot)):
                 self._note_ballot(sender, ballot)
             case ReadWanted(reads):
@@ -133,18 +134,30 @@ class Checker(Observer):
             disk = sender, replica.disks.newest(sender)
             self._shown[disk] = max(self._shown.get(disk, ZERO_BALLOT), ballot)
 
-    def _note_answer(self, sender: NodeId, message: Promise | Accepted) -> None:
+    def _note_answer(self, to: Replica, sender: NodeId, message: Promise | Accepted) -> None:
         # It may come late, from a disk that has been lost since.
         incarnation = dict(message.incarnations).get(sender, FIRST_INCARNATION)
         disk = sender, incarnation
         self._shown[disk] = max(self._shown.get(disk, ZERO_BALLOT), message.ballot)
         replica = self._replicas[sender]
-        if isinstance(message, Promise) or incarnation != replica.disks.newest(sender):
+        if incarnation != replica.disks.newest(sender):
+            return
+        if isinstance(message, Promise):
+            self._check_promise(to, disk, message)
             return
         # Who knows what was decided says that it has voted, and need not have.
         vote = replica.acceptor.votes.get(message.slot)
         if vote is not None and vote.ballot == message.ballot:
             self._votes.setdefault(disk, {})[message.slot] = message.ballot
+
+    def _check_promise(self, to: Replica, disk: Disk, promise: Promise) -> None:
+        """Check that a candidate is told of the votes that it needs, unless it is told in parts."""
+        known = max(to.learner.decided_through, promise.decided_through, promise.kept_from - 1)
+        named = {vote.slot: vote.ballot for vote in promise.votes}
+        for slot, ballot in self._votes.get(disk, {}).items():
+            hidden = named.get(slot, ZERO_BALLOT) < ballot < promise.ballot
+            if hidden and slot > known and promise.parts == 1:
+                self.fail(f"{to.node} is not told of the vote of {disk[0]} in slot {slot}")
 
     def _check_vote(self, replica: Replica, slot: Slot, ballot: Ballot) -> None:
         learner = replica.learner
