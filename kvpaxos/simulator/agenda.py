@@ -45,7 +45,9 @@ class Agenda:
 
     def after(self, seconds: float, function: Callable[..., object], *args: Any) -> Call:  # noqa: ANN401
         """Have ``function`` called after so many seconds."""
-        return self.at(self.now + seconds, function, *args)
+        call = Call(function, args)
+        self.put(call, self.now + seconds)
+        return call
 
     def put(self, call: Call, time: float) -> None:
         """Put ``call`` down for ``time``, wherever it was before."""

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from hashlib import blake2b
+from struct import Struct
+from typing import Final
 
 from typing_extensions import override
 
@@ -15,12 +17,14 @@ from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot
 from kvpaxos.paxos.effects import Effects, Event, Received
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Ping, Pong
-from kvpaxos.paxos.proposer import Leading, Preparing
+from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.network import Direction
 from kvpaxos.simulator.show import show
 from kvpaxos.simulator.watch import Observer
+
+_TIME: Final = Struct("d")
 
 
 class Chronicle(Observer):
@@ -33,8 +37,8 @@ class Chronicle(Observer):
         self._agenda = agenda
         self._write = write
         self._hash = blake2b(digest_size=16)
-        self._doing: dict[str, str] = {}
-        self._leaders: dict[Ballot, float] = {}
+        self._doing: dict[str, tuple[str, Ballot]] = {}
+        self._leaders: set[Ballot] = set()
 
     @property
     def digest(self) -> str:
@@ -48,7 +52,9 @@ class Chronicle(Observer):
 
     def arrived(self, direction: Direction, data: bytes) -> None:
         """Take note of bytes that came through the network."""
-        self._hash.update(f"{self._agenda.now!r}{direction}".encode())
+        # A run is full of these: nothing is made a text that need not be.
+        self._hash.update(_TIME.pack(self._agenda.now))
+        self._hash.update(">".join(direction).encode())
         self._hash.update(data)
 
     def did(self, what: str) -> None:
@@ -65,20 +71,20 @@ class Chronicle(Observer):
 
     @override
     def began(self, replica: Replica, memory: Memory) -> None:
-        self._doing[replica.node] = ""
+        self._doing[replica.node] = "", ZERO_BALLOT
         self.said(f"  {replica.node} begins life {memory.life & 0xFFFFFFFF}")
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
-        node, ballot = replica.node, replica.leader
-        if isinstance(replica.role, Leading):
-            self._leaders.setdefault(ballot, self._agenda.now)
-        doing = _doing(replica)
+        node, doing = replica.node, _doing(replica.role)
         if self._write is not None:
             self._transcribe(node, event, effects)
         if doing != self._doing[node]:
             self._doing[node] = doing
-            self.said(f"  {node} {doing}")
+            if isinstance(replica.role, Leading):
+                self._leaders.add(replica.leader)
+            what, ballot = doing
+            self.said(f"  {node} {what} {show(ballot)}" if ballot.round else f"  {node} {what}")
 
     def _transcribe(self, node: str, event: Event, effects: Effects) -> None:
         assert self._write is not None
@@ -94,13 +100,12 @@ class Chronicle(Observer):
             self._write(f"{self._agenda.now:11.6f} {line}")
 
 
-def _doing(replica: Replica) -> str:
-    """Say what the replica is doing, in a few words."""
-    match replica.role:
-        case Leading(ballot=ballot):
-            return f"leads with {show(ballot)}"
-        case Preparing(ballot=ballot):
-            return f"stands with {show(ballot)}"
-        case _:
-            leader = replica.leader
-            return "hears no leader" if leader == ZERO_BALLOT else f"follows {show(leader)}"
+def _doing(role: Role) -> tuple[str, Ballot]:
+    """Say what a replica in this role is doing, and with which ballot."""
+    match role:
+        case Leading():
+            return "leads with", role.ballot
+        case Preparing():
+            return "stands with", role.ballot
+        case Following():
+            return "follows" if role.leader.round else "hears no leader", role.leader

@@ -100,6 +100,11 @@ class Client:
         self._attempt = 0
         self._patience: Call | None = None
 
+    @property
+    def waits(self) -> bool:
+        """Whether its last request is still under way; all before are not."""
+        return bool(self.requests) and self.requests[-1].ending == "open"
+
     def begin(self) -> None:
         """Make requests from now on."""
         self._running = True

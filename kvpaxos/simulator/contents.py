@@ -91,12 +91,13 @@ class Contents:
         if offset > len(self.seen):
             self.seen.extend(bytes(offset - len(self.seen)))
         self.seen[offset : offset + len(data)] = data
-        touched = sectors_of(offset, len(data))
-        if not self.adrift.isdisjoint(touched):
-            # The rest of the sector goes to the disk with it.
-            self.adrift.difference_update(touched)
-            offset, end = touched.start * SECTOR, touched.stop * SECTOR
-            data = bytes(self.seen[offset:end])
+        if self.adrift:
+            touched = sectors_of(offset, len(data))
+            if not self.adrift.isdisjoint(touched):
+                # The rest of the sector goes to the disk with it.
+                self.adrift.difference_update(touched)
+                offset, end = touched.start * SECTOR, touched.stop * SECTOR
+                data = bytes(self.seen[offset:end])
         self.unsynced.append(Write(offset, bytes(data)))
 
     def sync(self) -> None:
