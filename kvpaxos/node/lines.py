@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import select
-import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol
 
 from twisted.python.logfile import LogFile
+
+from kvpaxos.node.threads import SYSTEM_THREADS, Thread, Threads
 
 QUEUE_BYTES_MAX: Final = 4 * 1024 * 1024
 """Bytes of log lines that wait for the sink; what comes beyond them is dropped."""
@@ -55,17 +56,19 @@ class LineWriter:
         report: Callable[[int], bytes],
         *,
         bytes_max: int = QUEUE_BYTES_MAX,
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         self.dropped = 0
         self._sink = sink
         self._report = report
         self._bytes_max = bytes_max
-        self._changed = threading.Condition()
+        self._threads = threads
+        self._changed = threads.condition()
         self._lines: deque[_Line] = deque()
         self._bytes = 0
         self._unreported = 0
         self._closing = False
-        self._thread: threading.Thread | None = None
+        self._thread: Thread | None = None
 
     @property
     def waiting_bytes(self) -> int:
@@ -87,8 +90,7 @@ class LineWriter:
     def start(self) -> None:
         """Begin to write, in a thread."""
         if self._thread is None and not self._closing:
-            self._thread = threading.Thread(target=self._run, name="log", daemon=True)
-            self._thread.start()
+            self._thread = self._threads.start(self._run, "log")
 
     def close(self, timeout_s: float = FLUSH_TIMEOUT_S) -> None:
         """Write what is queued, but give up after ``timeout_s``.

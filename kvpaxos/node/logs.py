@@ -21,7 +21,8 @@ from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText
 from twisted.python.reflect import safe_str
 from zope.interface import implementer
 
-from kvpaxos.node.lines import DescriptorSink, FileSink, LineWriter, Sink
+from kvpaxos.node.lines import QUEUE_BYTES_MAX, DescriptorSink, FileSink, LineWriter, Sink
+from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,14 +46,21 @@ class LogSettings:
 class NodeLog:
     """The observer that turns events into lines of one node's log."""
 
-    def __init__(self, settings: LogSettings, sink: Sink) -> None:
+    def __init__(
+        self,
+        settings: LogSettings,
+        sink: Sink,
+        *,
+        bytes_max: int = QUEUE_BYTES_MAX,
+        threads: Threads = SYSTEM_THREADS,
+    ) -> None:
         self._level = LogLevel.levelWithName(settings.level)
         self._library_level = LogLevel.debug
         if self._level > LogLevel.debug:
             self._library_level = max(self._level, LogLevel.warn)
         self._format = _FORMS[settings.form]
         self._node = settings.node
-        self.writer = LineWriter(sink, self._losses)
+        self.writer = LineWriter(sink, self._losses, bytes_max=bytes_max, threads=threads)
 
     def __call__(self, event: LogEvent) -> None:
         """Queue the line of ``event``, unless its level is too low."""

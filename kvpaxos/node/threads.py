@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from queue import SimpleQueue
+from types import TracebackType
 from typing import Any, Final, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -23,8 +24,11 @@ _Item = TypeVar("_Item")
 class Thread(Protocol):
     """A thread that has been started."""
 
-    def join(self) -> None:
-        """Wait until it has ended."""
+    def join(self, timeout: float | None = None) -> None:
+        """Wait until it has ended, or for so many seconds."""
+
+    def is_alive(self) -> bool:
+        """Whether it has not ended."""
 
 
 class Queue(Protocol[_Item]):
@@ -50,6 +54,28 @@ class Signal(Protocol):
         """Wait until it has, or for so many seconds. Return whether it has."""
 
 
+class Condition(Protocol):
+    """Something that threads wait for, and a lock that whoever looks at it is in."""
+
+    def __enter__(self) -> object:
+        """Take the lock. A thread that has it may."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> object:
+        """Let the lock go."""
+
+    def wait(self) -> object:
+        """Let the lock go until somebody notifies, and take it again."""
+
+    def notify(self) -> None:
+        """Let a thread that waits look again."""
+
+
 class Threads(Protocol):
     """Where the threads of a node come from."""
 
@@ -64,6 +90,9 @@ class Threads(Protocol):
 
     def lock(self) -> AbstractContextManager[object]:
         """Return a lock that one thread at a time can be in."""
+
+    def condition(self) -> Condition:
+        """Return a condition that nobody waits for."""
 
     def worker(self, name: str) -> ThreadPool:
         """Return a pool of one thread, which is there only while there is something to do."""
@@ -92,6 +121,10 @@ class SystemThreads(Threads):
     @override
     def lock(self) -> AbstractContextManager[object]:
         return threading.Lock()
+
+    @override
+    def condition(self) -> Condition:
+        return threading.Condition()
 
     @override
     def worker(self, name: str) -> ThreadPool:

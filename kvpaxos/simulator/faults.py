@@ -250,6 +250,16 @@ def _lose_state(world: World) -> bool:
     return True
 
 
+@_fault("stuck log")
+def _stick_log(world: World) -> bool:
+    """Let nothing be written to a log for a while: lines are lost, and nobody waits."""
+    paper = world.random.choice(world.servers).paper
+    if paper is None:
+        return False
+    paper.stuck_until = world.agenda.now + world.random.uniform(0.3, 15.0)
+    return True
+
+
 # Clients.
 
 

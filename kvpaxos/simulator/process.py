@@ -62,6 +62,10 @@ class Process:
         self.wake(thread, START_S)
         return thread
 
+    def owns(self, thread: greenlet) -> bool:
+        """Whether ``thread`` is one of its threads."""
+        return thread is self._main or thread in self._threads
+
     def sleep(self, seconds: float) -> None:
         """Let so many seconds of the world pass for the thread that calls this."""
         self.wake(getcurrent(), seconds)

@@ -44,6 +44,7 @@ class Report:
     :ivar seconds: how long it took, on the clock of the world.
     :ivar faults: how often there was a fault of each kind.
     :ivar counts: what else happened, and how often.
+    :ivar alive_s: how long a majority took to serve once it was left alone; None if it never was.
     :ivar details: lines that explain what is not linearizable, if that is what is wrong.
     """
 
@@ -55,6 +56,7 @@ class Report:
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
     details: tuple[str, ...] = ()
+    alive_s: float | None = None
 
 
 def simulate(
@@ -114,6 +116,7 @@ def _simulate(
         happened,
         _counts(world),
         details,
+        world.alive_s,
     )
 
 
@@ -143,6 +146,8 @@ def _listening(world: World) -> Iterator[None]:
     def hear(event: LogEvent) -> None:
         if event.get("log_namespace") == "twisted.internet.defer" and "log_failure" in event:
             world.checker.fail(f"nobody has handled an error: {event['log_failure']}")
+        for server in world.servers:
+            server.logged(event)
         if event.get("kind") == "refused":
             world.counts["peers refused"] += 1
 
@@ -178,8 +183,10 @@ def _calm(world: World) -> None:
     for client in world.clients:
         client.end()
     left = leave(world)
+    left_at = world.agenda.now
     asked = [world.ask(Set(b"alive", node.encode()), node) for node in left]
     served = world.run(ALIVE_S_MAX, lambda: all(one.ending == "done" for one in asked))
+    world.alive_s = world.agenda.now - left_at
     if not served and checker.wrong is None:
         checker.fail(f"{' '.join(left)} are a majority, and serve nobody for {ALIVE_S_MAX:g} s")
     world.run(ALIVE_S_MAX, lambda: not any(client.waits for client in world.clients))
@@ -214,6 +221,7 @@ def _counts(world: World) -> Counter[str]:
     counts["leaders"] = world.chronicle.leaders
     counts["events"] = world.agenda.done
     counts["packets"] = world.network.counts["packets"]
+    counts["log lines lost"] = sum(one.paper.lost for one in world.servers if one.paper)
     for server in world.servers:
         for name in ("sync", "write", "unsynced files", "refused calls", "deaths at the disk"):
             counts[name] += server.drive.counts[name]

@@ -9,6 +9,9 @@ from pathlib import Path
 from random import Random
 from typing import NoReturn
 
+from greenlet import getcurrent
+from twisted.logger import LogEvent
+
 from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.errors import KvPaxosError
 from kvpaxos.journal.log import Journal
@@ -23,6 +26,7 @@ from kvpaxos.simulator.checker import Checker
 from kvpaxos.simulator.chronicle import Chronicle
 from kvpaxos.simulator.contents import Left, Manner
 from kvpaxos.simulator.drive import Drive
+from kvpaxos.simulator.logs import Log, Paper
 from kvpaxos.simulator.platform import SimulatedPlatform
 from kvpaxos.simulator.process import Process
 from kvpaxos.simulator.reactor import Clock, Reactor
@@ -49,6 +53,7 @@ class Server:
     :ivar stopping: whether that one was asked to end.
     :ivar ended: called when a process has ended by itself, whatever the reason.
     :ivar counts: what was done to it.
+    :ivar paper: what it logs to; None if it does not.
     """
 
     def __init__(
@@ -66,9 +71,11 @@ class Server:
         chronicle: Chronicle,
         ended: Callable[[Server], None],
         place: str = "",
+        logs: bool = False,
     ) -> None:
         """Make a machine that does nothing yet.
 
+        :param logs: whether what its processes log goes through the log of a node.
         :param place: is added to its addresses: nobody dials it by these. Empty for the machine
             that the others know.
         """
@@ -93,6 +100,8 @@ class Server:
         self._chronicle = chronicle
         self._ended = ended
         self._apart = place
+        self.paper = Paper(agenda) if logs else None
+        self._log: Log | None = None
 
     @property
     def up(self) -> bool:
@@ -113,6 +122,8 @@ class Server:
         process.died = partial(self._died, process, reactor)
         self.drive.attach(process)
         threads = SimulatedThreads(process, reactor)
+        if self.paper is not None:
+            self._log = Log(self.node, self.paper, process, threads)
         platform = SimulatedPlatform(
             process,
             self.place,
@@ -169,6 +180,15 @@ class Server:
         if self.process is not None and self.process.paused:
             self._chronicle.did(f"resume {self.node}")
             self.process.resume()
+
+    def logged(self, event: LogEvent) -> None:
+        """Take what was logged, if it was by a thread of the process that runs."""
+        log, process = self._log, self.process
+        if log is None or process is None or not process.owns(getcurrent()):
+            return
+        log.write(event)
+        if log.waited:
+            self._checker.fail(f"{self.node} has waited for its log")
 
     def stop(self, then: Callable[[], object] = _nothing) -> None:
         """Ask the node to stop in good order; its process ends once it has, and then is called."""

@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 from typing_extensions import override
 
-from kvpaxos.node.threads import Queue, Signal, Thread, Threads
+from kvpaxos.node.threads import Condition, Queue, Signal, Thread, Threads
 from kvpaxos.simulator.process import START_S, Process
 from kvpaxos.simulator.reactor import Reactor
 
@@ -46,6 +46,10 @@ class SimulatedThreads(Threads):
         return _Lock(self._process)
 
     @override
+    def condition(self) -> Condition:
+        return _Condition(self._process)
+
+    @override
     def worker(self, name: str) -> ThreadPool:
         return Worker(self._process, name)
 
@@ -59,9 +63,13 @@ class _Thread(Thread):
         self._thread = process.thread(run)
 
     @override
-    def join(self) -> None:
+    def join(self, timeout: float | None = None) -> None:
         # Whoever joins has heard its last word, and after that it does nothing.
         assert self._thread.dead, "it still runs"
+
+    @override
+    def is_alive(self) -> bool:
+        return not self._thread.dead
 
 
 class _Queue(Queue[Any]):
@@ -132,6 +140,38 @@ class _Lock(AbstractContextManager[None]):
         self._held = False
         if self._waiting:
             self._process.wake(self._waiting.popleft())
+
+
+class _Condition(Condition):
+    """Threads take turns here: who does not wait has the lock."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+        self._waiting: deque[greenlet] = deque()
+
+    @override
+    def __enter__(self) -> None:
+        pass
+
+    @override
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+        /,
+    ) -> None:
+        pass
+
+    @override
+    def wait(self) -> None:
+        self._waiting.append(getcurrent())
+        self._process.wait()
+
+    @override
+    def notify(self) -> None:
+        if self._waiting:
+            self._process.wake(self._waiting.popleft(), START_S)
 
 
 class Worker(ThreadPool):

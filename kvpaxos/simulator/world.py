@@ -48,6 +48,7 @@ class World(Observer):
     :ivar counts: what clients have met.
     :ivar struck: faults that come later than they are asked for, and how often they came.
     :ivar stormy: whether there may be faults still.
+    :ivar alive_s: how long a majority took in the end to serve once it was left alone.
     :ivar swaps: the wrong disks that are in nodes now.
     """
 
@@ -70,6 +71,7 @@ class World(Observer):
         self.struck: Counter[str] = Counter()
         self.swaps = Swaps(self)
         self.stormy = True
+        self.alive_s: float | None = None
         self._cluster = cluster
         self._seed = seed
         self._replica_watched = watched(self.checker, self.chronicle, self)
@@ -148,6 +150,7 @@ class World(Observer):
             chronicle=self.chronicle,
             ended=self._ended,
             place=place,
+            logs="stuck log" in climate.faults_s,
         )
 
     def burst(self, count: int) -> None:

@@ -104,3 +104,9 @@ def test_a_relay_passes_on_twice_or_later_what_the_weather_says() -> None:
     assert network.counts["duplicated"] == sum(len(times) == 2 for times in passed) > 0
     assert network.counts["reordered"] == sum(times[0] > 0 for times in passed) > 0
     assert Network(Agenda(), Random(0), Weather()).relay_s() == (0.0,)
+
+
+def test_nobody_waits_for_a_log_that_cannot_be_written_and_lines_are_lost() -> None:
+    report = simulate(1, nodes=3, faults={"stuck log", "isolation"})
+    assert report.wrong is None
+    assert report.counts["log lines lost"] > 0

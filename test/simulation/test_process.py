@@ -108,3 +108,18 @@ def test_a_process_that_is_killed_ends_where_it_is() -> None:
     bench.agenda.at(1.5, bench.process.run, lambda: bench.note("never"))
     bench.pass_time(3.0)
     assert (bench.did, ended) == ([], ["let go"])
+
+
+def test_who_waits_for_a_condition_goes_on_when_somebody_notifies() -> None:
+    bench = Bench()
+    changed = bench.threads.condition()
+
+    def work() -> None:
+        with changed:
+            changed.wait()
+        bench.note("on")
+
+    bench.threads.start(work, "one")
+    bench.agenda.at(1.0, changed.notify)
+    bench.pass_time(2.0)
+    assert bench.did == ["1.0 on"]
