@@ -14,7 +14,7 @@ unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away lint types format \
-	sim rot chaos faults exhaustive zoo clean
+	sim sweep rot chaos faults exhaustive zoo clean
 
 help: ## say what there is
 	@grep -hE '^[A-Za-z_]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | \
@@ -66,6 +66,11 @@ format: setup ## bring the code into shape
 
 sim: setup ## simulate SEEDS worlds instead of the few that "make test" does
 	KVPAXOS_SEEDS=$(SEEDS) $(BIN)/pytest test/test_simulation.py --timeout=0
+
+sweep: setup ## simulate clusters of real nodes, with seeds 0..SEEDS, or A..B; adds to sweep.json
+	@$(BIN)/kvpaxos simulate --seeds $(if $(findstring ..,$(SEEDS)),$(SEEDS),0..$(SEEDS)) \
+		--report sweep.json; status=$$?; \
+	$(BIN)/python -m kvpaxos.simulator.summary sweep.json docs/assurance.md && exit $$status
 
 fire: setup ## kill leaders under clients that ask again, FIRES times
 	KVPAXOS_FIRES=$(FIRES) $(BIN)/pytest test/processes/test_exactly_once.py --timeout=0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import Final
 
 import click
@@ -36,12 +37,14 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
     statuses={
         0: "no rule was broken",
         1: "a rule was broken: the seed and the rule are printed",
-        2: "the arguments are wrong",
+        2: "the arguments are wrong, or the report holds runs that do not add up with these",
+        3: "no rule was broken, but the runs were too gentle, or too harsh, to say much",
     },
     examples=[
         "kvpaxos simulate --seed 7 --trace",
         "kvpaxos simulate --seed 7 --history seen.jsonl",
         "kvpaxos simulate --seeds 0..2000",
+        "kvpaxos simulate --seeds 0..50000 --report sweep.json",
         "kvpaxos simulate --minutes 5 --nodes 5 --faults 'power cut,lost disk,one way'",
     ],
 )
@@ -50,6 +53,12 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
 @click.option("--minutes", type=click.FloatRange(min=0.01), help="Run worlds for so long.")
 @click.option("--nodes", type=click.Choice(["3", "5"]), help="How many nodes there are.")
 @click.option("--faults", metavar="LIST", help="Only these faults, all of them; 'help' lists them.")
+@click.option(
+    "--report",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Add what all runs come to to FILE, as JSON; seeds that it holds are not run again.",
+)
 @click.option("--trace", is_flag=True, help="Print all that happens, with --seed.")
 @click.option(
     "--history",
@@ -65,6 +74,7 @@ def simulate(
     faults: str | None,
     *,
     history: str | None,
+    report: Path | None,
     trace: bool,
 ) -> None:
     """Break what can be broken in a made-up world, and check.
@@ -85,10 +95,12 @@ def simulate(
         raise click.UsageError("--trace goes with --seed.")
     if history is not None and seed is None:
         raise click.UsageError("--history goes with --seed.")
+    if report is not None and seed is not None:
+        raise click.UsageError("--report goes with --seeds and --minutes.")
     chosen = simulating.chosen(faults)
     size = None if nodes is None else int(nodes)
     context = click.get_current_context()
     if seed is not None:
         status = simulating.one(seed, nodes=size, faults=chosen, trace=trace, history=history)
         context.exit(status)
-    context.exit(simulating.many(seeds, minutes, nodes=size, faults=chosen))
+    context.exit(simulating.many(seeds, minutes, nodes=size, faults=chosen, file=report))

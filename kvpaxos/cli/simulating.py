@@ -2,23 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+import signal
+from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
+from functools import partial
 from itertools import count
 from pathlib import Path
 from time import monotonic
-from typing import BinaryIO
+from typing import BinaryIO, Final
 
 import click
 
 from kvpaxos.checking.history import Call
 from kvpaxos.checking.lines import call_line
 from kvpaxos.cli.bar import Bar
-from kvpaxos.cli.statuses import DONE, FAILED, say
+from kvpaxos.cli.statuses import DONE, FAILED, REFUSED, SIGNALED, Told, say
 from kvpaxos.errors import ConfigError
 from kvpaxos.simulator.faults import FAULTS, STEADY
+from kvpaxos.simulator.ledger import Kind, LedgerError, open_totals, write
 from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
-from kvpaxos.simulator.sweep import Totals, be_quiet, sweep
+from kvpaxos.simulator.sweep import be_quiet, sweep
+from kvpaxos.simulator.temper import misses
+from kvpaxos.simulator.totals import Totals
+
+UNTRIED: Final = 3
+"""No rule was broken, and what was tried is too little to say much."""
+
+KEPT_S: Final = 60.0
+"""A report is written so often, lest much be lost with the machine."""
 
 
 def chosen(faults: str | None) -> frozenset[str] | None:
@@ -63,7 +74,8 @@ def one(
     if trace:
         click.echo()
     click.echo(f"seed {seed}: {report.nodes} nodes, {report.seconds:.1f} simulated seconds")
-    return _conclude(totals, f"history {report.digest}")
+    _tell([*totals.describe(), f"history {report.digest}"])
+    return _judge(totals, [], report.details)
 
 
 def many(
@@ -72,23 +84,30 @@ def many(
     *,
     nodes: int | None,
     faults: Collection[str] | None,
+    file: Path | None,
 ) -> int:
-    """Run many worlds, say what happened, and return the exit status."""
-    began = monotonic()
-    end = None if minutes is None else began + 60 * minutes
-    source: Iterator[int] = count() if seeds is None else iter(seeds)
-    done = 0
+    """Run many worlds, say what happened, and return the exit status.
+
+    :param file: holds what runs have come to, in other sittings too; their seeds are not run again.
+    """
+    kind = Kind.of(nodes, faults)
+    totals = _opened(file, kind)
+    left = count() if seeds is None else iter(seeds)
+    held = frozenset(totals.seeds)
+    if held:
+        again = len(held) if seeds is None else len(held.intersection(seeds))
+        click.echo(f"{file} holds {len(held)} runs; {again} of these seeds are not run again")
+    source = (seed for seed in left if seed not in held)
+    sitting = _Sitting(totals, kind, file, minutes)
     with Bar("simulate", None if seeds is None else len(seeds), things="runs") as bar:
-
-        def ended(_: Report) -> bool:
-            nonlocal done
-            done += 1
-            bar.show(done, done)
-            return end is None or monotonic() < end
-
-        totals = sweep(source, nodes=nodes, faults=faults, ended=ended)
-    per_minute = totals.runs / (monotonic() - began) * 60
-    return _conclude(totals, f"{per_minute:.0f} runs a minute")
+        ended = partial(sitting.ended, bar)
+        finished = sweep(source, nodes=nodes, faults=faults, ended=ended)
+    _tell([*totals.describe(), sitting.pace])
+    sitting.keep()
+    if not finished:
+        say(f"it was interrupted after {sitting.done} runs, which are counted above")
+        return SIGNALED + signal.SIGINT
+    return _judge(totals, misses(totals, nodes=nodes, faults=faults))
 
 
 def _file(path: str) -> BinaryIO:
@@ -102,19 +121,80 @@ def _recorder(file: BinaryIO) -> Callable[[Call], object]:
     return lambda call: file.write(call_line(call))
 
 
-def _conclude(totals: Totals, last: str) -> int:
-    for line in totals.describe():
+class _Sitting:
+    """The runs of this command, on top of those of others before."""
+
+    def __init__(
+        self, totals: Totals, kind: Kind, file: Path | None, minutes: float | None
+    ) -> None:
+        self.done = 0
+        self._totals = totals
+        self._kind = kind
+        self._file = file
+        self._began = self._kept_at = self._counted_at = monotonic()
+        self._end = None if minutes is None else self._began + 60 * minutes
+
+    @property
+    def pace(self) -> str:
+        """How fast it goes."""
+        per_minute = self.done / max(monotonic() - self._began, 1e-9) * 60
+        return f"{per_minute:.0f} runs a minute"
+
+    def ended(self, bar: Bar, report: Report) -> bool:
+        """Take a run into account, and say whether to go on."""
+        self._totals.add(report)
+        self.done += 1
+        bar.show(self.done, self.done)
+        now = monotonic()
+        if now > self._kept_at + KEPT_S:
+            self.keep()
+        return self._end is None or now < self._end
+
+    def keep(self) -> None:
+        """Write the file, if there is to be one."""
+        self._kept_at = now = monotonic()
+        self._totals.elapsed_s += now - self._counted_at
+        self._counted_at = now
+        if self._file is None or not self.done:
+            return
+        try:
+            write(self._file, self._kind, self._totals)
+        except LedgerError as error:
+            raise Told(f"{error}; the last runs are not in it", FAILED) from error
+
+
+def _opened(file: Path | None, kind: Kind) -> Totals:
+    if file is None:
+        return Totals()
+    try:
+        return open_totals(file, kind)
+    except LedgerError as error:
+        raise Told(str(error), REFUSED) from error
+
+
+def _tell(lines: Iterable[str]) -> None:
+    for line in lines:
         click.echo(line)
-    click.echo(last)
-    if totals.broken is None:
-        return DONE
-    seed = totals.broken.seed
-    say(f"seed {seed}: {totals.broken.wrong}")
-    if totals.broken.details:
-        for line in totals.broken.details:
-            say(line)
+
+
+def _judge(totals: Totals, missed: Iterable[str], details: Collection[str] = ()) -> int:
+    """Say which rules were broken, or how little was tried, and return the exit status.
+
+    :param details: explain what is not linearizable, if that is what is wrong.
+    """
+    for seed, sentence in sorted(totals.wrong.items()):
+        say(f"seed {seed}: {sentence}")
+    for line in details:
+        say(line)
+    if details:
         say(
-            f"To draw it, run this world with --seed {seed} --history seen.jsonl, and then"
+            "To draw it, run this world with --history seen.jsonl, and then"
             " kvpaxos check seen.jsonl --picture break.svg"
         )
-    return FAILED
+    unfit = [f"seed {seed} was {sentence}" for seed, sentence in sorted(totals.unfit.items())]
+    unfit += [f"these {totals.runs} runs were {sentence}" for sentence in missed]
+    for sentence in unfit:
+        say(sentence)
+    if totals.wrong:
+        return FAILED
+    return UNTRIED if unfit else DONE

@@ -38,8 +38,8 @@ LOGGED: Final = 0.05
 NAMED: Final = 0.2
 """The share of requests with an identity that have a name and no number."""
 
-LENGTHS: Final = (0, 0, 0, 0, 300, 3000)
-"""How much longer values are than they need be."""
+LENGTHS: Final = (0, 0, 0, 0, 300, 3000, 20_000)
+"""How much longer values are than they need be: with long ones journals fill up."""
 
 PAGE: Final = 100
 """How many keys of a dump are read at a time."""

@@ -15,7 +15,7 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from kvpaxos.checking.history import Call
-from kvpaxos.simulator.climate import draw
+from kvpaxos.simulator.climate import Climate, draw
 from kvpaxos.simulator.faults import FAULTS, STEADY
 from kvpaxos.simulator.history import judge
 from kvpaxos.simulator.survivors import leave
@@ -31,6 +31,9 @@ WHOLE_S_MAX: Final = 60.0
 STORM_EVENTS_MAX: Final = 8_000
 """A storm ends after so many events, if not before: two short ones find more than a long one."""
 
+EXPECTED_MIN: Final = 30.0
+"""Where so many faults are to be expected some must happen: none would once in 10**13 runs."""
+
 ALIVE_S_MAX: Final = 10.0
 """A majority that is left alone serves within this time: a few election timeouts."""
 
@@ -43,6 +46,7 @@ class Report:
     :ivar digest: a word that is the same only for the same history.
     :ivar seconds: how long it took, on the clock of the world.
     :ivar faults: how often there was a fault of each kind.
+    :ivar expected: how many were to be expected, but for those that go on all the time.
     :ivar counts: what else happened, and how often.
     :ivar alive_s: how long a majority took to serve once it was left alone; None if it never was.
     :ivar details: lines that explain what is not linearizable, if that is what is wrong.
@@ -54,9 +58,19 @@ class Report:
     seconds: float
     nodes: int
     faults: Counter[str] = field(default_factory=Counter)
+    expected: float = 0.0
     counts: Counter[str] = field(default_factory=Counter)
     details: tuple[str, ...] = ()
     alive_s: float | None = None
+
+    @property
+    def unfit(self) -> str | None:
+        """In what way a run has tried nothing, though it broke no rule; None if it has."""
+        if self.expected >= EXPECTED_MIN and not any(self.faults.values()):
+            return f"too gentle: nothing went wrong, and {self.expected:.0f} faults were expected"
+        if self.counts["slots"] < 1 or self.counts["done"] < 1:
+            return "too harsh: nothing was decided, or nobody was told so"
+        return None
 
 
 def simulate(
@@ -100,7 +114,10 @@ def _simulate(
             if name in FAULTS:
                 _plan(world, name, mean_s, happened)
         events = world.agenda.done + STORM_EVENTS_MAX
+        began_at = world.agenda.now
         world.run(climate.storm_s, lambda: world.agenda.done >= events)
+        expected = (world.agenda.now - began_at) * _rate(climate)
+        world.counts["done before the calm"] = world.counts["done"]
         _calm(world)
     details = judge(world.checker, world.requests) if world.checker.wrong is None else ()
     if record is not None:
@@ -114,6 +131,7 @@ def _simulate(
         world.agenda.now,
         climate.nodes,
         happened,
+        expected,
         _counts(world),
         details,
         world.alive_s,
@@ -162,14 +180,18 @@ def _listening(world: World) -> Iterator[None]:
 
 def _plan(world: World, name: str, mean_s: float, happened: Counter[str]) -> None:
     """Have a fault happen again and again, as long as the storm lasts."""
-    end = world.agenda.now + world.climate.storm_s
 
     def strike() -> None:
-        if world.agenda.now < end:
+        if not world.is_calm:
             happened[name] += FAULTS[name](world)
             world.agenda.after(world.random.expovariate(1 / mean_s), strike)
 
     world.agenda.after(world.random.expovariate(1 / mean_s), strike)
+
+
+def _rate(climate: Climate) -> float:
+    """Return how many faults are to be expected in a second of a storm."""
+    return sum(1 / mean_s for name, mean_s in climate.faults_s.items() if name in FAULTS)
 
 
 def _calm(world: World) -> None:

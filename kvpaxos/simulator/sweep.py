@@ -3,59 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections import Counter
+import signal
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from dataclasses import dataclass, field
+from contextlib import contextmanager
 from functools import partial
 from itertools import islice
 from multiprocessing import get_context
-from statistics import median
+from threading import Event
+from types import FrameType
 
 from twisted.logger import globalLogBeginner
 
 from kvpaxos.simulator.run import Report, simulate
-
-
-@dataclass(slots=True)
-class Totals:
-    """What all runs together have come to.
-
-    :ivar seconds: how long they took, on the clocks of their worlds.
-    :ivar broken: the run that broke a rule, or None.
-    """
-
-    runs: int = 0
-    seconds: float = 0.0
-    faults: Counter[str] = field(default_factory=Counter)
-    counts: Counter[str] = field(default_factory=Counter)
-    slots: list[int] = field(default_factory=list)
-    leaders: list[int] = field(default_factory=list)
-    broken: Report | None = None
-
-    def add(self, report: Report) -> None:
-        """Take a run into account."""
-        self.runs += 1
-        self.seconds += report.seconds
-        self.faults.update(report.faults)
-        self.counts.update(report.counts)
-        self.slots.append(report.counts["slots"])
-        self.leaders.append(report.counts["leaders"])
-        if report.wrong is not None and self.broken is None:
-            self.broken = report
-
-    def describe(self) -> list[str]:
-        """Say in some lines what happened."""
-        if not self.runs:
-            return ["no run has ended"]
-        hours = self.seconds / 3600
-        lines = [
-            f"{self.runs} runs, {hours:.2f} simulated hours",
-            f"slots decided in a run: {_spread(self.slots)}",
-            f"leaders in a run: {_spread(self.leaders)}",
-        ]
-        lines += ["faults:", *_table(self.faults), "what else happened:", *_table(self.counts)]
-        return lines
 
 
 def sweep(
@@ -64,26 +24,29 @@ def sweep(
     nodes: int | None,
     faults: Collection[str] | None,
     ended: Callable[[Report], bool],
-) -> Totals:
+) -> bool:
     """Run the worlds of ``seeds``, as many at a time as there are cores.
 
+    No run begins after one that broke a rule, nor after Ctrl-C; those under way come to their end.
+    It must be called on the main thread, which hears of Ctrl-C.
+
     :param ended: is told of each run, and returns whether to go on.
+    :returns: whether nobody has interrupted it.
     """
-    totals = Totals()
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     run = partial(simulate, nodes=nodes, faults=faults)
     # Spawned: what this process has open, and its signals, are none of their business.
-    with ProcessPoolExecutor(cores, get_context("spawn"), initializer=be_quiet) as pool:
+    pool = ProcessPoolExecutor(cores, get_context("spawn"), initializer=_begin)
+    with _interrupted() as interrupted, pool:
         running: set[Future[Report]] = {pool.submit(run, seed) for seed in islice(seeds, cores)}
         going = True
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for report in sorted((one.result() for one in done), key=lambda one: one.seed):
-                totals.add(report)
                 going = ended(report) and report.wrong is None and going
-            if going:
+            if going and not interrupted.is_set():
                 running |= {pool.submit(run, seed) for seed in islice(seeds, len(done))}
-    return totals
+    return not interrupted.is_set()
 
 
 def be_quiet() -> None:
@@ -91,9 +54,23 @@ def be_quiet() -> None:
     globalLogBeginner.beginLoggingTo([], discardBuffer=True, redirectStandardIO=False)
 
 
-def _spread(numbers: Collection[int]) -> str:
-    return f"{min(numbers)} to {max(numbers)}, {median(numbers):g} in the middle"
+@contextmanager
+def _interrupted() -> Iterator[Event]:
+    """Yield what the first Ctrl-C sets; the second one does what it always does."""
+    asked = Event()
+
+    def ask(_number: int, _frame: FrameType | None) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    before = signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
-def _table(counts: Counter[str]) -> list[str]:
-    return [f"  {count:9} {name}" for name, count in sorted(counts.items())]
+def _begin() -> None:
+    be_quiet()
+    # Ctrl-C goes to all processes; the one that is asked decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)

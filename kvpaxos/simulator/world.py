@@ -14,6 +14,7 @@ from kvpaxos.config.cluster import NodeConfig
 from kvpaxos.paxos.effects import Effects, Event
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.proposer import Leading
+from kvpaxos.paxos.records import Installed, Rejoined
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.checker import Checker
@@ -45,6 +46,7 @@ class World(Observer):
     :ivar frail: the nodes whose disks may lose what was synced: never so many that nobody is left
         who knows.
     :ivar clients: all that there are or were.
+    :ivar is_calm: whether no fault must begin any more.
     :ivar counts: what clients have met.
     :ivar struck: faults that come later than they are asked for, and how often they came.
     :ivar stormy: whether there may be faults still.
@@ -58,6 +60,7 @@ class World(Observer):
         self.agenda = Agenda()
         self.random = random = Random(f"{seed} of faults")
         self.climate = climate
+        self.is_calm = False
         self.checker = Checker()
         self.chronicle = Chronicle(self.agenda, write)
         self.network = Network(self.agenda, Random(f"{seed} of the network"), climate.weather)
@@ -181,6 +184,7 @@ class World(Observer):
 
     def clear_up(self) -> None:
         """Let nothing be wrong any more but what is lost, and have everything started again."""
+        self.is_calm = True
         self.chronicle.did("clear up")
         self.stormy = False
         self.swaps.end_all()
@@ -199,7 +203,10 @@ class World(Observer):
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
-        pass
+        if isinstance(event, Installed):
+            self.counts["states installed"] += 1
+        if effects.records and any(isinstance(one, Rejoined) for one in effects.records):
+            self.counts["disks rejoined"] += 1
 
     def ask(self, operation: Operation, node: str) -> Request:
         """Have a patient client of its own ask ``node`` for something."""

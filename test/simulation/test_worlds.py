@@ -13,6 +13,7 @@ from kvpaxos.cli import simulating
 from kvpaxos.cli.main import main
 from kvpaxos.paxos.effects import Effects, Event
 from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator import run as running
 from kvpaxos.simulator.run import ALL_FAULTS, simulate
 
 SEEDS = int(os.environ.get("KVPAXOS_WORLDS", "6"))
@@ -63,6 +64,15 @@ def test_without_faults_nothing_fails() -> None:
     assert report.counts["leaders"] <= 2  # The second one comes when the first is killed.
     assert report.counts["unknown"] == report.counts["processes ended"] == 0
     assert sum(report.faults.values()) == 0
+
+
+def test_no_fault_begins_once_a_storm_has_ended_early(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(running, "STORM_EVENTS_MAX", 500)
+    lines: list[str] = []
+    simulate(3, nodes=3, faults={"kill", "one way", "mute node", "isolation"}, write=lines.append)
+    done = [line.split()[0] for line in lines[lines.index("\nclear up\n----") :] if line[0] == "\n"]
+    assert done.count("kill") == 1  # A minority is killed, to see that the others do without it.
+    assert set(done) <= {"clear", "start", "kill"}
 
 
 def test_a_transcript_shows_what_was_done_and_what_came_of_it() -> None:
