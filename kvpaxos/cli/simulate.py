@@ -4,14 +4,31 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from typing_extensions import override
 
 from kvpaxos.cli.command import Command
 
+_TIMES: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\.\.([0-9]+(?:\.[0-9]+)?)")
 _RANGE: Final = re.compile(r"([0-9]+)\.\.([0-9]+)")
+
+
+class _Span(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases
+    """A part of the time, such as ``1.5..2``, in seconds."""
+
+    name = "A..B"
+
+    @override
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, float]:
+        """Return its beginning and its end."""
+        found = _TIMES.fullmatch(str(value))
+        if found is None or float(found[1]) >= float(found[2]):
+            self.fail(f"{value!r} is no part of the time such as 1.5..2.", param, ctx)
+        return float(found[1]), float(found[2])
 
 
 class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newer releases
@@ -42,7 +59,9 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
     },
     examples=[
         "kvpaxos simulate --seed 7 --trace",
-        "kvpaxos simulate --seed 7 --history seen.jsonl",
+        "kvpaxos simulate --seed 7 --picture run.html",
+        "kvpaxos simulate --seed 7 --shrink > script",
+        "kvpaxos simulate --replay script --trace",
         "kvpaxos simulate --seeds 0..2000",
         "kvpaxos simulate --seeds 0..50000 --report sweep.json",
         "kvpaxos simulate --minutes 5 --nodes 5 --faults 'power cut,lost disk,one way'",
@@ -59,13 +78,12 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
     type=click.Path(dir_okay=False, path_type=Path),
     help="Add what all runs come to to FILE, as JSON; seeds that it holds are not run again.",
 )
-@click.option("--trace", is_flag=True, help="Print all that happens, with --seed.")
-@click.option(
-    "--history",
-    type=click.Path(),
-    metavar="FILE",
-    help="Write what clients saw, with --seed, for 'kvpaxos check'.",
-)
+@click.option("--replay", metavar="FILE", help="Run the world of a script that --shrink printed.")
+@click.option("--trace", is_flag=True, help="Print all that happens, with --seed or --replay.")
+@click.option("--picture", metavar="FILE", help="Draw it, likewise, as .svg or .html.")
+@click.option("--between", type=_Span(), help="Draw only these seconds of the run.")
+@click.option("--shrink", is_flag=True, help="Print a short script that breaks the same rule.")
+@click.option("--history", metavar="FILE", help="Write what clients saw, for 'kvpaxos check'.")
 def simulate(
     seed: int | None,
     seeds: range | None,
@@ -73,9 +91,9 @@ def simulate(
     nodes: str | None,
     faults: str | None,
     *,
-    history: str | None,
     report: Path | None,
-    trace: bool,
+    replay: str | None,
+    **wanted: Any,  # noqa: ANN401  (what `kvpaxos.cli.simulating.Wanted` names)
 ) -> None:
     """Break what can be broken in a made-up world, and check.
 
@@ -83,24 +101,28 @@ def simulate(
     disks and the network are made up, in one process, from a number: the seed. The same seed gives
     the same history. Faults are drawn from it too, unless --faults names them.
 
-    Nothing is listened on, and nothing is written to this machine's disk but the file of --history.
-    See docs/simulator.md.
+    Nothing is listened on, and nothing is written to this machine's disk but the files of --history
+    and --picture. See docs/simulator.md.
     """
     # Not at the top: help and completion must not wait for it.
     from kvpaxos.cli import simulating  # noqa: PLC0415
 
-    if (seed is not None) + (seeds is not None) + (minutes is not None) != 1:
-        raise click.UsageError("Say one of --seed, --seeds and --minutes.")
-    if trace and seed is None:
-        raise click.UsageError("--trace goes with --seed.")
-    if history is not None and seed is None:
-        raise click.UsageError("--history goes with --seed.")
-    if report is not None and seed is not None:
+    if sum(one is not None for one in (seed, seeds, minutes, replay)) != 1:
+        raise click.UsageError("Say one of --seed, --seeds, --minutes and --replay.")
+    if replay is not None and (nodes, faults) != (None, None):
+        raise click.UsageError("What --replay runs has its nodes and its faults in it.")
+    for name, value in wanted.items():
+        if value and seed is None and replay is None:
+            raise click.UsageError(f"--{name} goes with --seed, or with --replay.")
+    if report is not None and seeds is None and minutes is None:
         raise click.UsageError("--report goes with --seeds and --minutes.")
     chosen = simulating.chosen(faults)
     size = None if nodes is None else int(nodes)
     context = click.get_current_context()
     if seed is not None:
-        status = simulating.one(seed, nodes=size, faults=chosen, trace=trace, history=history)
-        context.exit(status)
-    context.exit(simulating.many(seeds, minutes, nodes=size, faults=chosen, file=report))
+        script = simulating.drawn(seed, size, chosen)
+    elif replay is not None:
+        script = simulating.read(replay)
+    else:
+        context.exit(simulating.many(seeds, minutes, nodes=size, faults=chosen, file=report))
+    context.exit(simulating.one(script, simulating.Wanted(**wanted)))

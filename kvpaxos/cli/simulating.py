@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Callable, Collection, Iterable
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -18,9 +19,13 @@ from kvpaxos.checking.lines import call_line
 from kvpaxos.cli.bar import Bar
 from kvpaxos.cli.statuses import DONE, FAILED, REFUSED, SIGNALED, Told, say
 from kvpaxos.errors import ConfigError
-from kvpaxos.simulator.faults import FAULTS, STEADY
+from kvpaxos.simulator.drawing import draw, page
+from kvpaxos.simulator.faults import ALL_FAULTS, FAULTS, STEADY
 from kvpaxos.simulator.ledger import Kind, LedgerError, open_totals, write
-from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
+from kvpaxos.simulator.recorder import Recorder
+from kvpaxos.simulator.run import Report, perform
+from kvpaxos.simulator.script import Script, read_script, write_script
+from kvpaxos.simulator.shrink import shrink
 from kvpaxos.simulator.sweep import be_quiet, sweep
 from kvpaxos.simulator.temper import misses
 from kvpaxos.simulator.totals import Totals
@@ -52,30 +57,100 @@ def chosen(faults: str | None) -> frozenset[str] | None:
     return names
 
 
-def one(
-    seed: int,
-    *,
-    nodes: int | None,
-    faults: Collection[str] | None,
-    trace: bool,
-    history: str | None,
-) -> int:
-    """Run one world, say what happened, and return the exit status.
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What is wanted of one run besides the verdict.
 
-    :param history: where to write what clients saw.
+    :ivar trace: print all that happens.
+    :ivar history: where to write what clients saw; None for nowhere.
+    :ivar picture: where to draw the run.
+    :ivar between: only this part of it, in seconds.
+    :ivar shrink: print the shortest script that breaks the same rule.
     """
+
+    trace: bool = False
+    history: str | None = None
+    picture: str | None = None
+    between: tuple[float, float] | None = None
+    shrink: bool = False
+
+
+def drawn(seed: int, nodes: int | None, faults: frozenset[str] | None) -> Script:
+    """Return the script of a run that is drawn from ``seed``."""
+    return Script(seed, nodes, faults)
+
+
+def read(path: str) -> Script:
+    """Return the script in the file ``path``; ``-`` is standard input.
+
+    :raises ConfigError: it cannot be read, or is no script.
+    """
+    try:
+        with click.open_file(path, encoding="utf-8") as file:
+            return read_script(file.read())
+    except OSError as error:
+        raise ConfigError(f"{path}: {error.strerror}; name a file that can be read.") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{path}: this is not text, and so it is no script.") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+def one(script: Script, wanted: Wanted) -> int:
+    """Run one world, say what happened, and return the exit status."""
     be_quiet()
     with ExitStack() as opened:
-        record = None if history is None else _recorder(opened.enter_context(_file(history)))
-        write = click.echo if trace else None
-        report = simulate(seed, nodes=nodes, faults=faults, write=write, record=record)
+        record = recorder = drawn = None
+        if wanted.history is not None:
+            record = _recording(opened.enter_context(_file(wanted.history)))
+        if wanted.picture is not None:
+            # A file that cannot be written is better known before than after.
+            drawn, recorder = opened.enter_context(_file(wanted.picture)), Recorder()
+        write = click.echo if wanted.trace else None
+        report = perform(script, write=write, record=record, recorder=recorder)
+        title = f"seed {script.seed}: {report.nodes} nodes, {report.seconds:.1f} simulated seconds"
+        if drawn is not None and recorder is not None:
+            recorder = recorder.between(*(wanted.between or (0.0, report.seconds)))
+            drawn.write(_picture(recorder, title, report, wanted.picture).encode())
+    if wanted.shrink:
+        return _shrink(script, report)
     totals = Totals()
     totals.add(report)
-    if trace:
+    if wanted.trace:
         click.echo()
-    click.echo(f"seed {seed}: {report.nodes} nodes, {report.seconds:.1f} simulated seconds")
+    click.echo(title)
     _tell([*totals.describe(), f"history {report.digest}"])
     return _judge(totals, [], report.details)
+
+
+def _picture(recorder: Recorder, title: str, report: Report, path: str | None) -> str:
+    svg = draw(recorder, title, report.wrong)
+    return page(svg, title) if str(path).endswith((".html", ".htm")) else svg
+
+
+def _shrink(script: Script, report: Report) -> int:
+    """Print the shortest script, which breaks the rule that ``report`` says was broken."""
+    if report.wrong is None:
+        say("This run breaks no rule, so there is nothing to shrink.")
+        return DONE
+    done = 0
+    with Bar("shrink", None, things="runs") as bar:
+
+        def run(shorter: Script) -> Report:
+            nonlocal done
+            done += 1
+            bar.show(done, done)
+            return perform(shorter)
+
+        shortest, last = shrink(script, report, run)
+    click.echo(write_script(shortest), nl=False)
+    say(f"{last.wrong}")
+    say(
+        f"{len(last.strikes)} of {len(report.strikes)} strikes are left, after {done} runs. Keep"
+        " what was printed in a file; kvpaxos simulate --replay FILE runs it, with --trace or"
+        " --picture if you like."
+    )
+    return FAILED
 
 
 def many(
@@ -117,7 +192,7 @@ def _file(path: str) -> BinaryIO:
         raise ConfigError(f"{path}: {error.strerror}; name a file that can be written.") from None
 
 
-def _recorder(file: BinaryIO) -> Callable[[Call], object]:
+def _recording(file: BinaryIO) -> Callable[[Call], object]:
     return lambda call: file.write(call_line(call))
 
 
@@ -191,6 +266,8 @@ def _judge(totals: Totals, missed: Iterable[str], details: Collection[str] = ())
             "To draw it, run this world with --history seen.jsonl, and then"
             " kvpaxos check seen.jsonl --picture break.svg"
         )
+    if totals.wrong:
+        say("--seed N --shrink finds the shortest script that breaks the rule; --picture draws it.")
     unfit = [f"seed {seed} was {sentence}" for seed, sentence in sorted(totals.unfit.items())]
     unfit += [f"these {totals.runs} runs were {sentence}" for sentence in missed]
     for sentence in unfit:

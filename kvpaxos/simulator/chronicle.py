@@ -21,6 +21,7 @@ from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.network import Direction
+from kvpaxos.simulator.recorder import Condition, Recorder
 from kvpaxos.simulator.show import show
 from kvpaxos.simulator.watch import Observer
 
@@ -31,10 +32,17 @@ class Chronicle(Observer):
     """Hears of everything.
 
     :param write: takes the lines of the transcript; None if nobody wants one.
+    :param recorder: is told, too; None if nobody wants a picture.
     """
 
-    def __init__(self, agenda: Agenda, write: Callable[[str], object] | None = None) -> None:
+    def __init__(
+        self,
+        agenda: Agenda,
+        write: Callable[[str], object] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
         self._agenda = agenda
+        self._recorder = recorder
         self._write = write
         self._hash = blake2b(digest_size=16)
         self._doing: dict[str, tuple[str, Ballot]] = {}
@@ -60,14 +68,28 @@ class Chronicle(Observer):
     def did(self, what: str) -> None:
         """Take note of something that was done to the world."""
         self._hash.update(f"{self._agenda.now!r} {what}".encode())
+        if self._recorder is not None:
+            self._recorder.did(what)
         if self._write is not None:
             self._write(f"\n{what}\n----")
 
     def said(self, what: str) -> None:
         """Take note of something that came of it."""
         self._hash.update(f"{self._agenda.now!r} {what}".encode())
+        if self._recorder is not None and not what.startswith("  "):
+            self._recorder.said(what)
         if self._write is not None:
             self._write(f"{self._agenda.now:11.6f} {what}")
+
+    def became(self, node: str, condition: Condition) -> None:
+        """Take note of what a node is in from now on."""
+        if self._recorder is not None:
+            self._recorder.became(node, condition)
+
+    def synced(self, node: str, begun: float) -> None:
+        """Take note of a sync of a node's disk that ends now."""
+        if self._recorder is not None:
+            self._recorder.synced(node, begun)
 
     @override
     def began(self, replica: Replica, memory: Memory) -> None:

@@ -96,7 +96,6 @@ class Client:
         self._counts = counts
         self._done = done
         self._server = random.choice(servers)
-        self._value_bytes = random.choice(VALUE_BYTES)
         self._running = False
         self._attempt = 0
         self._patience: Call | None = None

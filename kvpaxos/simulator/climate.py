@@ -6,7 +6,7 @@ Were all faults always at work, nothing would ever be decided, and nothing teste
 from __future__ import annotations
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
@@ -67,6 +67,31 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         clients=random.choice((2, 4, 8)),
         manners=_draw_manners(random, faults, chosen=chosen),
     )
+
+
+def without(climate: Climate, kind: str) -> Climate:
+    """Return ``climate`` without something that goes on all the time."""
+    weather, manners = climate.weather, climate.manners
+    match kind:
+        case "loss":
+            weather = replace(weather, loss=0.0)
+        case "bit flip":
+            weather = replace(weather, flips=0.0)
+        case "delay":
+            weather = replace(weather, delay_s=Weather().delay_s)
+        case "duplication":
+            weather = replace(weather, duplication=0.0)
+        case "reordering":
+            weather = replace(weather, reordering=0.0)
+        case "drift":
+            return replace(climate, drift=0.0)
+        case "give up":
+            manners = replace(manners, gives_up=0.0)
+        case "ask twice":
+            manners = replace(manners, asks_twice=0.0)
+        case _:
+            raise AssertionError(f"{kind} is nothing that goes on all the time")
+    return replace(climate, weather=weather, manners=manners)
 
 
 def settings(climate: Climate) -> ClusterConfig:

@@ -52,6 +52,7 @@ class Drive:
     :ivar dies_after: the process that uses it dies in the middle of the call after so many.
     :ivar doom: when the process that uses it is to end; None if at no such moment.
     :ivar counts: how many calls of each kind there were, and how many were refused.
+    :ivar synced: called at the end of each sync, with the time at which it began; None for nobody.
     """
 
     def __init__(self, agenda: Agenda, random: Random, sync_s: tuple[float, float]) -> None:
@@ -65,6 +66,7 @@ class Drive:
         self.dies_after: int | None = None
         self.doom: Doom | None = None
         self.counts: Counter[str] = Counter()
+        self.synced: Callable[[float], None] | None = None
         self._agenda = agenda
         self._random = random
         self._sync_s = sync_s
@@ -149,7 +151,10 @@ class Drive:
             self.counts["refused calls"] += 1
             raise refused(errno.ENOSPC)
         if operation.deed in SLOW:
+            begun = self._agenda.now
             self._spend(self._random.uniform(*self._sync_s))
+            if self.synced is not None:
+                self.synced(begun)
         elif operation.deed == "read":
             self._spend(READ_S)
 

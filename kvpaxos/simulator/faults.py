@@ -288,3 +288,6 @@ def _pause_for(world: World, seconds: float) -> bool:
 
 FAULTS: Final[dict[str, Fault]] = {**_fault, **MOMENTS, **PARTITIONS, **SWAPS, **TRAFFIC}
 """What is done to a world now and then."""
+
+ALL_FAULTS: Final = frozenset(FAULTS) | frozenset(STEADY)
+"""Every kind of fault."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -15,15 +15,14 @@ from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from zope.interface import provider
 
 from kvpaxos.checking.history import Call
-from kvpaxos.simulator.climate import Climate, draw
-from kvpaxos.simulator.faults import FAULTS, STEADY
+from kvpaxos.simulator.climate import Climate
+from kvpaxos.simulator.faults import FAULTS
 from kvpaxos.simulator.history import judge
+from kvpaxos.simulator.recorder import Recorder
+from kvpaxos.simulator.script import Script, Strike
 from kvpaxos.simulator.survivors import leave
 from kvpaxos.simulator.world import World
 from kvpaxos.store.commands import Set
-
-ALL_FAULTS: Final = frozenset(FAULTS) | frozenset(STEADY)
-"""Every kind of fault."""
 
 WHOLE_S_MAX: Final = 60.0
 """After the storm all nodes take part again within this time, whatever they had lost."""
@@ -50,6 +49,7 @@ class Report:
     :ivar counts: what else happened, and how often.
     :ivar alive_s: how long a majority took to serve once it was left alone; None if it never was.
     :ivar details: lines that explain what is not linearizable, if that is what is wrong.
+    :ivar strikes: the faults that have struck, one after the other.
     """
 
     seed: int
@@ -72,6 +72,8 @@ class Report:
             return "too harsh: nothing was decided, or nobody was told so"
         return None
 
+    strikes: tuple[Strike, ...] = ()
+
 
 def simulate(
     seed: int,
@@ -88,21 +90,34 @@ def simulate(
     :param write: takes the lines of a transcript.
     :param record: takes all calls of clients, as they have seen them.
     """
+    chosen = None if faults is None else frozenset(faults)
+    return perform(Script(seed, nodes, chosen), write=write, record=record)
+
+
+def perform(
+    script: Script,
+    *,
+    write: Callable[[str], object] | None = None,
+    record: Callable[[Call], object] | None = None,
+    recorder: Recorder | None = None,
+) -> Report:
+    """Run what ``script`` says, and say what happened. The other parameters are as above.
+
+    :param recorder: is shown all that can be drawn.
+    """
     # On a thread of its own: whoever calls may have greenlets, too, which must not meet these.
     with _collected_last(), ThreadPoolExecutor(1) as pool:
-        return pool.submit(_simulate, seed, nodes, faults, write, record).result()
+        return pool.submit(_perform, script, write, record, recorder).result()
 
 
-def _simulate(
-    seed: int,
-    nodes: int | None,
-    faults: Collection[str] | None,
+def _perform(
+    script: Script,
     write: Callable[[str], object] | None,
     record: Callable[[Call], object] | None,
+    recorder: Recorder | None,
 ) -> Report:
-    kinds = ALL_FAULTS if faults is None else faults
-    climate = draw(Random(seed), kinds, nodes=nodes, chosen=faults is not None)
-    world = World(seed, climate, write)
+    climate = script.climate()
+    world = World(script.seed, climate, write, recorder)
     happened: Counter[str] = Counter(dict.fromkeys(climate.faults_s.keys() & FAULTS.keys(), 0))
     for server in world.servers:
         server.start()
@@ -110,22 +125,22 @@ def _simulate(
         client.begin()
     with _listening(world):
         world.run(climate.fair_s, lambda: world.checker.decided_through > 0)
-        for name, mean_s in climate.faults_s.items():
-            if name in FAULTS:
-                _plan(world, name, mean_s, happened)
-        events = world.agenda.done + STORM_EVENTS_MAX
         began_at = world.agenda.now
-        world.run(climate.storm_s, lambda: world.agenda.done >= events)
+        struck = _storm(world, script.plan(climate), script.seed)
         expected = (world.agenda.now - began_at) * _rate(climate)
         world.counts["done before the calm"] = world.counts["done"]
+        world.random = Random(f"{script.seed} of the calm")
         _calm(world)
+    if recorder is not None:
+        recorder.end()
+    happened.update(strike.fault for strike in struck)
     details = judge(world.checker, world.requests) if world.checker.wrong is None else ()
     if record is not None:
         for request in world.requests:
             record(request.call)
     happened.update(_steady(world))
     return Report(
-        seed,
+        script.seed,
         world.checker.wrong,
         world.chronicle.digest,
         world.agenda.now,
@@ -135,6 +150,7 @@ def _simulate(
         _counts(world),
         details,
         world.alive_s,
+        tuple(struck),
     )
 
 
@@ -178,15 +194,21 @@ def _listening(world: World) -> Iterator[None]:
         globalLogPublisher.removeObserver(hear)
 
 
-def _plan(world: World, name: str, mean_s: float, happened: Counter[str]) -> None:
-    """Have a fault happen again and again, as long as the storm lasts."""
+def _storm(world: World, plan: Iterable[Strike], seed: int) -> list[Strike]:
+    """Let the faults strike that are planned, and return those that found something to strike."""
+    struck: list[Strike] = []
 
-    def strike() -> None:
-        if not world.is_calm:
-            happened[name] += FAULTS[name](world)
-            world.agenda.after(world.random.expovariate(1 / mean_s), strike)
+    def strike(one: Strike) -> None:
+        # A strike draws from nothing that another one has drawn from: see `Script`.
+        world.random = Random(f"{seed} of strike {one.number}")
+        if not world.is_calm and FAULTS[one.fault](world):
+            struck.append(one)
 
-    world.agenda.after(world.random.expovariate(1 / mean_s), strike)
+    for one in plan:
+        world.agenda.after(one.at_s, strike, one)
+    events = world.agenda.done + STORM_EVENTS_MAX
+    world.run(world.climate.storm_s, lambda: world.agenda.done >= events)
+    return struck
 
 
 def _rate(climate: Climate) -> float:

@@ -115,12 +115,14 @@ class Server:
         """
         assert not self.up, f"{self.node} runs"
         self._chronicle.did(f"start {self.place}")
+        self._chronicle.became(self.place, "runs")
         self._board.lit(self.place)
         self.stopping = False
         self.process = process = Process(self._agenda, self.node)
         self.reactor = reactor = Reactor(self._agenda, self.clock, process)
         process.died = partial(self._died, process, reactor)
         self.drive.attach(process)
+        self.drive.synced = partial(self._chronicle.synced, self.place)
         threads = SimulatedThreads(process, reactor)
         if self.paper is not None:
             self._log = Log(self.node, self.paper, process, threads)
@@ -173,12 +175,14 @@ class Server:
         """Let nothing of the process run, until `resume`."""
         if self.process is not None and self.process.alive:
             self._chronicle.did(f"pause {self.node}")
+            self._chronicle.became(self.place, "paused")
             self.process.pause()
 
     def resume(self) -> None:
         """Let the process run again."""
         if self.process is not None and self.process.paused:
             self._chronicle.did(f"resume {self.node}")
+            self._chronicle.became(self.place, "runs")
             self.process.resume()
 
     def logged(self, event: LogEvent) -> None:
@@ -277,6 +281,7 @@ class Server:
 
     def _died(self, process: Process, reactor: Reactor) -> None:
         reactor.stop()
+        self._chronicle.became(self.place, "down")
         self.face = self.member = None
         self._board.died(process, self.place, power_cut=process.power_cut)
         self.drive.kill()

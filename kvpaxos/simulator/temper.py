@@ -10,8 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Final
 
-from kvpaxos.simulator.faults import FAULTS
-from kvpaxos.simulator.run import ALL_FAULTS
+from kvpaxos.simulator.faults import ALL_FAULTS, FAULTS
 from kvpaxos.simulator.totals import Totals
 
 RUNS_MIN: Final = 100

@@ -25,6 +25,7 @@ from kvpaxos.simulator.drive import Drive
 from kvpaxos.simulator.network import Network, Weather
 from kvpaxos.simulator.process import Process
 from kvpaxos.simulator.reactor import Clock
+from kvpaxos.simulator.recorder import Recorder
 from kvpaxos.simulator.requests import Request
 from kvpaxos.simulator.server import Server
 from kvpaxos.simulator.swaps import Swaps
@@ -43,6 +44,7 @@ class World(Observer):
     """Nodes, their disks, the network between them, and their clients.
 
     :param write: takes the lines of a transcript; None for none.
+    :param recorder: keeps what is drawn; None if nothing is.
     :ivar frail: the nodes whose disks may lose what was synced: never so many that nobody is left
         who knows.
     :ivar clients: all that there are or were.
@@ -55,14 +57,18 @@ class World(Observer):
     """
 
     def __init__(
-        self, seed: int, climate: Climate, write: Callable[[str], object] | None = None
+        self,
+        seed: int,
+        climate: Climate,
+        write: Callable[[str], object] | None = None,
+        recorder: Recorder | None = None,
     ) -> None:
         self.agenda = Agenda()
         self.random = random = Random(f"{seed} of faults")
         self.climate = climate
         self.is_calm = False
         self.checker = Checker()
-        self.chronicle = Chronicle(self.agenda, write)
+        self.chronicle = Chronicle(self.agenda, write, recorder)
         self.network = Network(self.agenda, Random(f"{seed} of the network"), climate.weather)
         self.network.noted = self.chronicle.arrived
         self.board = Switchboard(self.network)
@@ -77,7 +83,11 @@ class World(Observer):
         self.alive_s: float | None = None
         self._cluster = cluster
         self._seed = seed
-        self._replica_watched = watched(self.checker, self.chronicle, self)
+        observers: list[Observer] = [self.checker, self.chronicle, self]
+        if recorder is not None:
+            recorder.attach(self.agenda)
+            observers.append(recorder)
+        self._replica_watched = watched(*observers)
         self.servers = [self._server(config, "") for config in cluster.nodes]
         self.clients = [
             self._client(f"c{number}", climate.manners) for number in range(climate.clients)

@@ -14,8 +14,9 @@ import pytest
 from kvpaxos.errors import StateDamaged
 from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.contents import SECTOR, Contents
+from kvpaxos.simulator.faults import ALL_FAULTS
 from kvpaxos.simulator.network import Network, Weather
-from kvpaxos.simulator.run import ALL_FAULTS, Report, simulate
+from kvpaxos.simulator.run import Report, simulate
 from kvpaxos.simulator.shelf import Kept, KeptEngine
 
 SEED = int(os.environ.get("KVPAXOS_SEED") or 0)
@@ -107,6 +108,6 @@ def test_a_relay_passes_on_twice_or_later_what_the_weather_says() -> None:
 
 
 def test_nobody_waits_for_a_log_that_cannot_be_written_and_lines_are_lost() -> None:
-    report = simulate(1, nodes=3, faults={"stuck log", "isolation"})
+    report = simulate(4, nodes=3, faults={"stuck log", "isolation"})
     assert report.wrong is None
     assert report.counts["log lines lost"] > 0

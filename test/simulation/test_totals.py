@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kvpaxos.simulator.faults import FAULTS
+from kvpaxos.simulator.faults import ALL_FAULTS, FAULTS
 from kvpaxos.simulator.ledger import Kind, LedgerError, open_totals, read, write
-from kvpaxos.simulator.run import ALL_FAULTS, EXPECTED_MIN, Report
+from kvpaxos.simulator.run import EXPECTED_MIN, Report
 from kvpaxos.simulator.summary import BEGIN, END, inserted, main, summary
 from kvpaxos.simulator.temper import HAPPENS, RUNS_MIN, misses
 from kvpaxos.simulator.totals import Totals, ranges

@@ -14,7 +14,8 @@ from kvpaxos.cli.main import main
 from kvpaxos.paxos.effects import Effects, Event
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator import run as running
-from kvpaxos.simulator.run import ALL_FAULTS, simulate
+from kvpaxos.simulator.faults import ALL_FAULTS
+from kvpaxos.simulator.run import simulate
 
 SEEDS = int(os.environ.get("KVPAXOS_WORLDS", "6"))
 """How many worlds there are in this test; ``kvpaxos simulate`` runs many more."""
@@ -71,8 +72,9 @@ def test_no_fault_begins_once_a_storm_has_ended_early(monkeypatch: pytest.Monkey
     lines: list[str] = []
     simulate(3, nodes=3, faults={"kill", "one way", "mute node", "isolation"}, write=lines.append)
     done = [line.split()[0] for line in lines[lines.index("\nclear up\n----") :] if line[0] == "\n"]
-    assert done.count("kill") == 1  # A minority is killed, to see that the others do without it.
-    assert set(done) <= {"clear", "start", "kill"}
+    # The last thing that is done is to take a minority away, in some manner.
+    assert set(done[:-1]) <= {"clear", "start"}
+    assert done[-1] == "n01:"
 
 
 def test_a_transcript_shows_what_was_done_and_what_came_of_it() -> None:
