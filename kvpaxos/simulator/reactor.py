@@ -51,9 +51,14 @@ class Clock:
         self._ahead_s += seconds
 
     def freeze(self, seconds: float) -> None:
-        """Show what is shown now for so many seconds of the world, and then go on."""
+        """Show what is shown now for so many seconds of the world, or longer, and then go on."""
         self._stands_at = self.seconds()
-        self._ahead_s -= seconds * self.rate
+        then = self._agenda.now + seconds
+        self._ahead_s = min(self._ahead_s, self._stands_at - then * self.rate)
+
+    def thaw(self) -> None:
+        """Go on from what is shown now."""
+        self._ahead_s = self.seconds() - self._agenda.now * self.rate
 
 
 @implementer(IDelayedCall)
@@ -169,6 +174,11 @@ class Reactor:
     def freeze(self, seconds: float) -> None:
         """Have the clock stand still: nothing is due for so many seconds of the world."""
         self.clock.freeze(seconds)
+        self._put_again()
+
+    def thaw(self) -> None:
+        """Have the clock go on, if it stands still."""
+        self.clock.thaw()
         self._put_again()
 
     def _put_again(self) -> None:

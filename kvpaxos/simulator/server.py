@@ -185,6 +185,15 @@ class Server:
             self._chronicle.became(self.place, "runs")
             self.process.resume()
 
+    def heal(self) -> None:
+        """Be sound from now on, but for what is lost, and run if it stood still."""
+        self.resume()
+        self.drive.heal()
+        if self.reactor is not None:
+            self.reactor.thaw()
+        if self.paper is not None:
+            self.paper.stuck_until = 0.0
+
     def logged(self, event: LogEvent) -> None:
         """Take what was logged, if it was by a thread of the process that runs."""
         log, process = self._log, self.process

@@ -201,8 +201,7 @@ class World(Observer):
         self.network.heal_all()
         self.network.weather = Weather()
         for server in self.servers:
-            server.resume()
-            server.drive.heal()
+            server.heal()
             if not server.up:
                 server.start()
 

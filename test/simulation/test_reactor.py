@@ -101,6 +101,17 @@ def test_a_clock_that_stands_still_has_nothing_happen_but_what_is_due_at_once() 
     assert bench.did == ["first", "second", "third"]
 
 
+def test_a_clock_that_is_let_go_goes_on_from_what_it_shows() -> None:
+    bench = Bench()
+    bench.later(1.0, "done")
+    bench.reactor.freeze(50.0)
+    bench.pass_time(4.0)
+    bench.reactor.thaw()
+    assert bench.reactor.seconds() == 0.0
+    bench.pass_time(5.1)
+    assert bench.did == ["done"]
+
+
 def test_two_thousand_timers_that_wait_add_nothing_to_what_is_compared_for_one_event() -> None:
     """A heap looks at some of them: a clock that sorted would look at all."""
     compared = 0
