@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Final
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
 from kvpaxos.simulator.clients import Manners
 from kvpaxos.simulator.network import Weather
+
+LASTING: Final = 0.1
+"""How often a world with pauses of minutes has a storm of minutes."""
+
+STRETCH: Final = 12.0
+"""So many times longer it lasts, and so much slower all goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +57,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
     share = random.choice((0.15, 0.3, 0.5))
     # Where one fault follows the other nothing is done that could go wrong.
     pace = random.choice((1.0, 2.0, 4.0))
-    return Climate(
+    climate = Climate(
         nodes=nodes or size,
         weather=_draw_weather(random, faults, chosen=chosen),
         sync_s=random.choice(((0.0001, 0.001), (0.001, 0.02), (0.005, 0.15))),
@@ -67,6 +74,15 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         clients=random.choice((2, 4, 8)),
         manners=_draw_manners(random, faults, chosen=chosen),
     )
+    lasts = random.random() < LASTING
+    return _stretched(climate) if lasts and "long pause" in climate.faults_s else climate
+
+
+def _stretched(climate: Climate) -> Climate:
+    """Return ``climate`` with a storm of minutes, as a pause may last, and little else in it."""
+    manners = replace(climate.manners, pause_s=STRETCH * climate.manners.pause_s)
+    faults_s = {fault: STRETCH * mean_s for fault, mean_s in climate.faults_s.items()}
+    return replace(climate, storm_s=STRETCH * climate.storm_s, faults_s=faults_s, manners=manners)
 
 
 def without(climate: Climate, kind: str) -> Climate:
