@@ -19,6 +19,7 @@ class Link:
 
     :ivar dialed: the one that this node dialed; ``accepted`` is the one that ``peer`` did.
     :ivar standing: what the peer last said of its standing, and ``incarnations`` of disks.
+    :ivar formed_run: which run of the peer has said last that it is formed.
     :ivar told: what it was last told of this node's journal, apart from greetings.
     :ivar usable: whether messages to and from the peer are passed on.
     :ivar heard: whether a message came from the peer since the last greeting. It sends none before
@@ -34,6 +35,7 @@ class Link:
     accepted: Connection | None = None
     standing: Standing = EMPTY
     incarnations: Incarnations = ()
+    formed_run: str | None = None
     told: Holds | None = None
     usable: bool = False
     heard: bool = False
@@ -41,6 +43,19 @@ class Link:
     sent: int = 0
     received: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+
+    def hear(self, connection: Connection, standing: Standing, incarnations: Incarnations) -> bool:
+        """Note where the peer stands. Return False if that is old, and came late.
+
+        A run that is formed stays so, whatever it said before on a connection that is slower.
+        """
+        assert connection.theirs is not None
+        run = connection.theirs.process
+        if not standing.formed and self.formed_run == run:
+            return False
+        self.formed_run = run if standing.formed else None
+        self.standing, self.incarnations = standing, incarnations
+        return True
 
     def connections(self) -> list[Connection]:
         """Return those that there are."""

@@ -238,7 +238,7 @@ class Links(MultiService):
             # It lives: so it can be dialed again.
             link.dialer.hurry()
         self._show_journal(link)
-        self._heard(link, connection.theirs.standing, connection.theirs.incarnations)
+        self._heard(link, connection, connection.theirs.standing, connection.theirs.incarnations)
 
     def received(self, connection: Connection, group: int, content: Frame) -> None:
         """Take what came by ``connection``."""
@@ -251,7 +251,9 @@ class Links(MultiService):
         elif type(content) in MESSAGES:
             self._message(link, connection, group, cast(Message, content))
         else:
-            self._greeting(link, cast(FormationMessage | Hello | Welcome | Refused, content))
+            self._greeting(
+                link, connection, cast(FormationMessage | Hello | Welcome | Refused, content)
+            )
 
     def lost(self, connection: Connection, error: LinkError) -> None:
         """Take note that ``connection`` is gone."""
@@ -273,24 +275,32 @@ class Links(MultiService):
             # Only a formed node sends messages: its news of that must have been lost.
             standing = self._assembly.standing
             if standing.formed and link.standing.cluster == standing.cluster:
-                self._heard(link, standing, link.incarnations)
+                self._heard(link, connection, standing, link.incarnations)
         if not link.usable:
             link.dropped["not formed"] += 1
             return
         link.received += 1
         self._deliver(link.peer, group, message)
 
-    def _greeting(self, link: Link, greeting: FormationMessage | Hello | Welcome | Refused) -> None:
+    def _greeting(
+        self,
+        link: Link,
+        connection: Connection,
+        greeting: FormationMessage | Hello | Welcome | Refused,
+    ) -> None:
         match greeting:
             case Form() as form:
                 self._assembly.asked(link.peer, form)
             case Stands(standing, incarnations):
-                self._heard(link, standing, incarnations)
+                self._heard(link, connection, standing, incarnations)
             case Hello() | Welcome() | Refused():
                 raise WireError(f"{type(greeting).__name__} after the greetings")
 
-    def _heard(self, link: Link, standing: Standing, incarnations: Incarnations) -> None:
-        link.standing, link.incarnations = standing, incarnations
+    def _heard(
+        self, link: Link, connection: Connection, standing: Standing, incarnations: Incarnations
+    ) -> None:
+        if not link.hear(connection, standing, incarnations):
+            return
         if standing.formed:
             incarnation = dict(incarnations).get(link.peer, FIRST_INCARNATION)
             self._handshake.runs.formed(link.peer, incarnation)

@@ -14,6 +14,7 @@ from kvpaxos.errors import StartError
 from kvpaxos.node.connection import LinkError
 from kvpaxos.node.links import REMIND_S
 from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.formation import EMPTY, Stands
 from kvpaxos.paxos.records import Formed, Forming
 from kvpaxos.wire.greeting import Holds
 from test.node.members import Cluster, Loopback, Member, reply, request, soon
@@ -83,6 +84,21 @@ async def test_messages_arrive_in_order_with_sender_and_group(three: Cluster) ->
     await b.until(lambda: len(b.delivered) == 100)
     assert b.delivered == [(A, number, request(number)) for number in range(100)]
     assert a.status(B)["sent"] == b.status(A)["received"] == 100
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_a_member_was_is_not_taken_for_what_it_is_if_word_of_it_comes_late(
+    three: Cluster,
+) -> None:
+    """There are two connections with each member, and one may be slow."""
+    a, b, _ = await three.start_and_meet()
+    slow = b.links._links[A].dialed
+    assert slow is not None
+    slow.greet(Stands(EMPTY, ()))
+    b.links.send(0, A, request(1))
+    await a.until(lambda: a.status(B)["received"] + sum(a.status(B)["dropped"].values()) > 0)
+    assert a.messages(B) == [request(1)]
+    assert a.up() == {B, C}
 
 
 @pytest_twisted.ensureDeferred
