@@ -13,6 +13,7 @@ from kvpaxos.simulator.run import simulate
 from test.zoo.bug import Bug
 
 RULES: Final = (
+    ("wrong disk", r"runs on the disk of"),
     ("life used twice", r"begins life \d+ a second time"),
     ("promise kept", r"has shown the promise|the promise of \S+ fell"),
     ("vote kept", r"has shown its vote"),

@@ -18,11 +18,22 @@ from multiprocessing import get_context
 from typing import Final
 
 from kvpaxos.simulator.sweep import be_quiet
-from test.zoo import acceptors, disks, journals, leaders, living, reads, sessions, states, table
+from test.zoo import (
+    acceptors,
+    disks,
+    greetings,
+    journals,
+    leaders,
+    living,
+    reads,
+    sessions,
+    states,
+    table,
+)
 from test.zoo.bug import BUGS
 from test.zoo.hunting import Catch, hunt
 
-MODULES: Final = (acceptors, leaders, reads, sessions, journals, states, disks, living)
+MODULES: Final = (acceptors, leaders, reads, sessions, journals, states, disks, greetings, living)
 """Where the bugs are."""
 
 APART: Final = 1_000_000
