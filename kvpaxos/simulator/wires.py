@@ -67,6 +67,8 @@ class Wire:
 
     def send(self, packet: bytes | End) -> None:
         """Carry ``packet``. What is sent at one moment travels together."""
+        if self._closed:
+            return
         now = self.network.agenda.now
         if self._flying and self._sent_at == now:
             self._flying[-1].append(packet)
