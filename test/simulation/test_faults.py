@@ -18,6 +18,7 @@ from kvpaxos.simulator.faults import ALL_FAULTS
 from kvpaxos.simulator.network import Network, Weather
 from kvpaxos.simulator.run import Report, simulate
 from kvpaxos.simulator.shelf import Kept, KeptEngine
+from kvpaxos.simulator.wires import End, Wire
 
 SEED = int(os.environ.get("KVPAXOS_SEED") or 0)
 TURNS = 3
@@ -111,3 +112,26 @@ def test_nobody_waits_for_a_log_that_cannot_be_written_and_lines_are_lost() -> N
     report = simulate(4, nodes=3, faults={"stuck log", "isolation"})
     assert report.wrong is None
     assert report.counts["log lines lost"] > 0
+
+
+def test_a_wire_that_is_closed_while_it_is_cut_carries_nothing_when_that_is_healed() -> None:
+    class Sink:
+        def __init__(self) -> None:
+            self.came: list[bytes | End] = []
+
+        def arrived(self, packet: bytes | End) -> None:
+            self.came.append(packet)
+
+    agenda, sink = Agenda(), Sink()
+    network = Network(agenda, Random(0), Weather())
+    wire = Wire(network, ("n01", "n02"), sink, lambda: None)
+    heal = network.cut([("n01", "n02")])
+    wire.send(b"before")
+    while agenda.step(1.0):
+        pass
+    wire.close()
+    wire.send("reset")
+    heal()
+    while agenda.step(2.0):
+        pass
+    assert sink.came == []
