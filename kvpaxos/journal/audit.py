@@ -15,6 +15,7 @@ from kvpaxos.journal.extents import Extent
 from kvpaxos.journal.files import Directory, File
 from kvpaxos.journal.format import DATA_START, RECORD_HEADER, segment_name, sound_record
 from kvpaxos.journal.header import Header, header_copies, read_header
+from kvpaxos.journal.reading import read_around, read_record_bytes
 from kvpaxos.journal.recovery import MISSING
 
 PIECE_BYTES: Final = 128 * 1024
@@ -66,7 +67,7 @@ def _header(
 ) -> Iterator[int]:
     # One copy of that of the first segment may just be being written: see `Journal.forget`.
     rewritten = extents()[0] is extent
-    data = file.read(DATA_START, 0)
+    data = read_around(file, DATA_START).data
     found = read_header(data, str(file.path))
     if found is None or found[0].number != extent.header.number:
         raise DamagedRecords(Damage(file.path, 0, DATA_START, "the header, in both copies,"))
@@ -84,7 +85,7 @@ def _records(file: File, extent: Extent, following: Header) -> Iterator[int]:
     offset, digest = DATA_START, extent.header.digest
     wanted = PIECE_BYTES
     while offset < extent.end:
-        data = file.read(min(wanted, extent.end - offset), offset)
+        data = read_record_bytes(file, min(wanted, extent.end - offset), offset)
         taken = 0
         while (record := sound_record(data, taken, len(data), digest)) is not None:
             taken, digest = record.end, record.digest

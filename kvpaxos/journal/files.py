@@ -23,6 +23,17 @@ LOCK_NAME: Final = "lock"
 NO_SPACE: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 """What a system says when there is no room: nothing is broken."""
 
+UNREADABLE: Final = frozenset(
+    {
+        errno.EIO,
+        errno.ENODATA,
+        errno.EBADMSG,
+        errno.EILSEQ,
+        getattr(errno, "EUCLEAN", errno.EIO),
+    }
+)
+"""What a system says when a disk does not give back what was written, or gives something else."""
+
 _UNSUPPORTED: Final = frozenset({errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL})
 
 _PIECE: Final = 512 * 1024
@@ -379,3 +390,9 @@ def lacks_space(error: DiskError) -> bool:
     """Whether ``error`` says no more than that the disk is full."""
     cause = error.__cause__
     return isinstance(cause, OSError) and cause.errno in NO_SPACE
+
+
+def is_unreadable(error: DiskError) -> bool:
+    """Whether ``error`` says of a read that the bytes are lost: the rest may still be there."""
+    cause = error.__cause__
+    return isinstance(cause, OSError) and cause.errno in UNREADABLE

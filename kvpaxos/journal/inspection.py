@@ -17,6 +17,7 @@ from typing_extensions import override
 from kvpaxos.journal.damage import Damage
 from kvpaxos.journal.files import LOCK_NAME, Directory, Files, OsFiles
 from kvpaxos.journal.format import Sound, segment_name, segment_number
+from kvpaxos.journal.reading import read_around
 from kvpaxos.journal.recovery import MISSING, Segment, find_segments, opened
 from kvpaxos.journal.scan import Findings, scan
 from kvpaxos.journal.state import JournalState
@@ -87,14 +88,14 @@ class Inspection:
 
         file = opened(self._directory, segment.name)
         try:
-            data = file.read(segment.header.size, 0)
+            reading = read_around(file, segment.header.size)
         finally:
             file.close()
         # By a segment that is not the next one it cannot be judged.
         next_header = following.header if following else None
         if next_header is not None and next_header.number != segment.header.number + 1:
             next_header = None
-        found = scan(file.path, data, segment.header, next_header, visit)
+        found = scan(file.path, reading, segment.header, next_header, visit)
         self._note(segment, found, is_last=following is None)
         return decisions
 

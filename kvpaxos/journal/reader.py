@@ -10,6 +10,7 @@ from kvpaxos.journal.damage import Damage, DamagedRecords
 from kvpaxos.journal.extents import Checkpoint, Extent, place_of
 from kvpaxos.journal.files import Directory, File
 from kvpaxos.journal.format import RECORD_HEADER, Sound, segment_name, sound_record
+from kvpaxos.journal.reading import read_record_bytes
 from kvpaxos.journal.state import GroupState
 from kvpaxos.paxos.ballot import NO_SLOT, Slot
 from kvpaxos.paxos.effects import Decision
@@ -170,7 +171,7 @@ class _Cursor:
         wanted = READ_BYTES
         end = self._extent.end
         while True:
-            data = self._file.read(min(wanted, end - self._offset), self._offset)
+            data = read_record_bytes(self._file, min(wanted, end - self._offset), self._offset)
             if self._take_all(data):
                 return True
             if len(data) < min(wanted, end - self._offset) or self._offset + wanted >= end:

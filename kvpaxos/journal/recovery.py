@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from itertools import zip_longest
 from typing import Final
 
+from kvpaxos.errors import DiskError
 from kvpaxos.journal.damage import Damage, DamagedRecords
 from kvpaxos.journal.extents import Extent
 from kvpaxos.journal.files import Directory, File
@@ -22,6 +23,7 @@ from kvpaxos.journal.format import (
     segment_number,
 )
 from kvpaxos.journal.header import Header, encode_header, header_copies, read_header
+from kvpaxos.journal.reading import read_around
 from kvpaxos.journal.scan import Findings, scan
 from kvpaxos.journal.state import JournalState
 from kvpaxos.paxos.records import Record
@@ -115,15 +117,22 @@ def opened(directory: Directory, name: str) -> File:
 def find_segments(
     directory: Directory, numbers: Sequence[int]
 ) -> tuple[list[Segment], list[Damage]]:
-    """Return the segments that are needed, in order, and what is wrong with those left out."""
+    """Return the segments that are needed, in order, and what is wrong with those left out.
+
+    :raises DiskError: nothing at all can be read of any of them, or the disk refuses otherwise.
+    """
     segments: dict[int, Segment] = {}
     damage: dict[int, Damage] = {}
+    refusals: list[DiskError] = []
     for number in numbers:
-        found = _open_segment(directory, number)
+        found = _open_segment(directory, number, refusals)
         if isinstance(found, Damage):
             damage[number] = found
         else:
             segments[number] = found
+    if len(refusals) == len(numbers):
+        # This is no damage to a journal. The disk may be one that was unplugged.
+        raise refusals[0]
     first = max((segment.header.first for segment in segments.values()), default=min(numbers))
     for number in range(first, max(numbers)):
         if number not in numbers:
@@ -134,11 +143,14 @@ def find_segments(
     )
 
 
-def _open_segment(directory: Directory, number: int) -> Segment | Damage:
+def _open_segment(directory: Directory, number: int, refusals: list[DiskError]) -> Segment | Damage:
+    """Read the header; take note of the refusal if nothing of the whole file can be read."""
     name = segment_name(number)
     file = opened(directory, name)
     try:
-        data, size = file.read(DATA_START, 0), file.size()
+        size, (data, _, refusal) = file.size(), read_around(file, DATA_START)
+        if refusal is not None and (refusal := read_around(file, size).refusal) is not None:
+            refusals.append(refusal)
     finally:
         file.close()
     found = read_header(data, str(file.path))
@@ -191,10 +203,10 @@ def _scan(
 
     file = opened(directory, segment.name)
     try:
-        data = file.read(segment.header.size, 0)
+        reading = read_around(file, segment.header.size)
     finally:
         file.close()
-    return scan(file.path, data, segment.header, following.header if following else None, visit)
+    return scan(file.path, reading, segment.header, following.header if following else None, visit)
 
 
 def _mend(directory: Directory, segment: Segment, found: Findings) -> None:
@@ -217,7 +229,8 @@ def _mend(directory: Directory, segment: Segment, found: Findings) -> None:
 
 
 def _mend_header(file: File, sound: bytes) -> None:
-    for place in (0, HEADER_BYTES):
-        if file.read(HEADER_BYTES, place) != sound:
+    copies = header_copies(read_around(file, DATA_START).data)
+    for place, copy in zip((0, HEADER_BYTES), copies, strict=True):
+        if copy != sound:
             file.write(sound, place)
             file.sync()

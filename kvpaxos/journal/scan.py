@@ -8,6 +8,8 @@ bad bytes in any but the last         damage: a segment is synced before the nex
 segment
 bad bytes at the tail of the last     torn: cut, with all that follows them. They were
 segment, and no mark                  never promised to anybody
+the same, and a page among them that  damage: the batch may have been synced, and only its
+cannot be read                        mark be missing
 the same, as the first thing after    damage: a mark is written after its batch is synced,
 the marked records, and something     so the batch was good when the mark was begun
 that may have been its mark
@@ -15,6 +17,7 @@ sound records, and no mark            kept, written and synced again, and marked
 a lost mark above others, or over     the mark is written again
 sound records
 anything else in the free space       cut
+a page elsewhere that cannot be read  what belongs there is written again
 ====================================  ==================================================
 
 One thing this cannot tell: rot of the last batch, if a power cut came before its mark
@@ -50,6 +53,7 @@ from kvpaxos.journal.marks import (
     mark_space,
     packed_entry,
 )
+from kvpaxos.journal.reading import Reading
 from kvpaxos.paxos.records import Record
 from kvpaxos.wire.codec import decode_record
 
@@ -95,28 +99,31 @@ class Findings:
 
 
 def scan(
-    path: Path, data: bytes, header: Header, following: Header | None, visit: Visit
+    path: Path, reading: Reading, header: Header, following: Header | None, visit: Visit
 ) -> Findings:
-    """Read one segment, whose file holds ``data``, and say what state it is in.
+    """Judge one segment: say what state it is in.
 
+    :param reading: what there is of its file.
     :param following: the header of the next segment, None for the last one.
     :raises StartError: if a sound record is of a kind that this version does not know.
     """
-    work = _Scan(path, data, header, visit)
+    work = _Scan(path, reading, header, visit)
     work.read_marked()
     if following is None:
         work.read_tail()
     else:
         work.read_rest(following)
+    work.replace_lost()
     return work.found
 
 
 class _Scan:
     """One walk over one segment, from the front."""
 
-    def __init__(self, path: Path, data: bytes, header: Header, visit: Visit) -> None:
+    def __init__(self, path: Path, reading: Reading, header: Header, visit: Visit) -> None:
         self._path = path
-        self._data = data
+        self._data = reading.data
+        self._lost = [page for page in reading.lost if page.start >= DATA_START]
         self._header = header
         self._visit = visit
         self.found = Findings(low=header.size, digest=header.digest)
@@ -140,7 +147,12 @@ class _Scan:
         limit = found.low - APART_BYTES
         entries = self._take(sound_records(self._data, start, limit, found.digest))
         ghost = not self._is_free(limit, found.low)
-        if ghost and not entries and not self._is_free(start, start + RECORD_HEADER.size):
+        begun = not self._is_free(found.end, found.end + RECORD_HEADER.size)
+        if begun and any(page.stop > found.end and page.start < limit for page in self._lost):
+            # What was torn by a power cut reads as something, so this may have been synced.
+            self._damage(found.end, limit, "what may be a synced batch, and cannot be read,")
+            return
+        if ghost and not entries and begun:
             self._damage(start, limit, "a synced batch whose end mark is damaged too")
             return
         if not self._is_free(found.end, limit):
@@ -165,6 +177,26 @@ class _Scan:
         self._close(entries, start)
         if not found.sealed:
             self._add_mark([], found.end, seals=True)
+
+    def replace_lost(self) -> None:
+        """Have the pages that could not be read written as a whole, unless there is damage.
+
+        Systems do not write a part of a page that they cannot read.
+        """
+        patches = []
+        for page in self._lost:
+            image = bytearray(self._data[page.start : page.stop])
+            for offset, data in self.found.data:
+                start, end = max(offset, page.start), min(offset + len(data), page.stop)
+                if start < end:
+                    image[start - page.start : end - page.start] = data[
+                        start - offset : end - offset
+                    ]
+            patches.append(Patch(page.start, bytes(image)))
+            self.found.mended.append(
+                f"{self._path}: the disk did not give back {len(page)} bytes at byte {page.start}"
+            )
+        self.found.data[:0] = patches
 
     def _read_between(self, until: int, hole: Hole | None) -> None:
         """Read up to ``until`` without the help of a mark, and write that into ``hole``."""
