@@ -8,6 +8,7 @@ GIGABYTES ?= 10
 WRITES ?= 1000000
 SECTORS ?= 1
 STARTS ?= 3
+SEGMENT_BYTES ?= 262144
 
 # Many tests start nodes, which would read all of their source each time.
 unexport PYTHONDONTWRITEBYTECODE
@@ -97,8 +98,9 @@ chaos: setup ## kill, pause, cut off and fill real nodes for MINUTES (5), and ju
 faults: setup ## have a cluster bear each fault of the simulator alone, in the worlds of KVPAXOS_SEED (0)
 	KVPAXOS_FAULTS=all $(BIN)/pytest test/simulation/test_faults.py
 
-exhaustive: setup ## cut the power at every operation of a journal, in every way, and start it
-	$(BIN)/python -m kvpaxos.simulator.exhaustive
+exhaustive: setup ## cut the power at every operation, and damage every sector, of journals in memory
+	$(BIN)/python -m kvpaxos.simulator.exhaustive --write docs/assurance.md
+	$(BIN)/python -m kvpaxos.simulator.corruption --segment-bytes $(SEGMENT_BYTES) --write docs/assurance.md
 
 zoo: setup ## plant all bugs, or BUG, and see how soon the simulator finds them, STARTS (3) times each
 	$(BIN)/python -m test.zoo.run --starts $(STARTS) $(BUG)

@@ -10,7 +10,9 @@ each.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
 from hashlib import blake2b
 from itertools import chain, combinations, product
 from math import prod
@@ -29,14 +31,28 @@ WAYS_MAX: Final = 64
 class Version(NamedTuple):
     """What a file may hold after a power cut.
 
-    :ivar digest: stands for the bytes.
+    Most of them have been seen before, so the bytes are not put together before they are needed.
+
+    :ivar digest: stands for the bytes. It is a sum over sectors: one that is patched costs no more
+        than what is patched.
+    :ivar base: the bytes, but for the sectors in ``patches``.
     """
 
-    digest: bytes
-    data: bytes
+    digest: int
+    base: bytes
+    patches: Callable[[], Mapping[int, bytes]]
+
+    @property
+    def data(self) -> bytes:
+        """The bytes."""
+        data = bytearray(self.base)
+        for sector, held in self.patches().items():
+            data[sector * SECTOR : sector * SECTOR + len(held)] = held
+        return bytes(data)
 
 
-class Left(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Left:
     """What a power cut may leave of a directory.
 
     :ivar files: each name, and what that file holds.
@@ -49,17 +65,15 @@ class Left(NamedTuple):
     @override
     def __repr__(self) -> str:
         return ", ".join(
-            f"{name} ({len(version.data)} bytes, {version.digest.hex()[:8]})"
+            f"{name} ({len(version.base)} bytes, {version.digest % 2**32:08x})"
             for name, version in self.files
         )
 
-    @property
+    @cached_property
     def digest(self) -> bytes:
         """What stands for all of it: equal for what is equal."""
-        whole = blake2b(digest_size=16)
-        for name, version in self.files:
-            whole.update(b"%d:%s" % (len(name), name.encode()) + version.digest)
-        return whole.digest()
+        whole = [(name, version.digest) for name, version in self.files]
+        return blake2b(repr(whole).encode(), digest_size=16).digest()
 
     def disk(self, directory: Path) -> VirtualFiles:
         """Return a disk with this on it."""
@@ -70,26 +84,33 @@ class Left(NamedTuple):
 
 def leavings(names: Names) -> Iterator[Left]:
     """Yield what a power cut may leave of a directory, some of it more than once."""
-    whole: dict[int, list[Version]] = {}
+    by_calls: dict[int, list[Version]] = {}
     torn: dict[int, list[Version]] = {}
     for kept in _subsets(len(names.unsynced)):
         found = sorted(names.survivor(kept).items())
         files = [(name, entry) for name, entry in found if isinstance(entry, Contents)]
         assert len(files) == len(found), "a directory in a directory"
         for _, file in files:
-            if id(file) not in whole:
-                whole[id(file)] = _by_calls(file)
+            if id(file) not in by_calls:
+                by_calls[id(file)] = _by_calls(file)
                 torn[id(file)] = _by_sectors(file)
-        yield from _products(files, whole, torn)
+        yield from _products(files, by_calls, torn)
+
+
+def whole(names: Names) -> Left:
+    """Return all that is seen of a directory, as if it were durable."""
+    found = sorted(names.seen.items())
+    files = [(name, _whole(bytes(one.seen))) for name, one in found if isinstance(one, Contents)]
+    return Left(tuple(files), torn=False)
 
 
 def _products(
     files: list[tuple[str, Contents]],
-    whole: dict[int, list[Version]],
+    versions_of: dict[int, list[Version]],
     torn: dict[int, list[Version]],
 ) -> Iterator[Left]:
     labels = [name for name, _ in files]
-    by_calls = [whole[id(file)] for _, file in files]
+    by_calls = [versions_of[id(file)] for _, file in files]
     for versions in product(*by_calls):
         yield Left(tuple(zip(labels, versions, strict=True)), torn=False)
     for number, (_, file) in enumerate(files):
@@ -101,40 +122,65 @@ def _products(
 
 def _by_calls(file: Contents) -> list[Version]:
     counts = range(len(file.unsynced) + 1)
-    return _distinct(bytes(file.survivor(file.after(count))) for count in counts)
+    return _distinct(_whole(bytes(file.survivor(file.after(count)))) for count in counts)
 
 
 def _by_sectors(file: Contents) -> list[Version]:
     return _distinct(_torn(file))
 
 
-def _torn(file: Contents) -> Iterator[bytes]:
+def _torn(file: Contents) -> Iterator[Version]:
     states = {sector: file.states_of(sector) for sector in sorted(file.unsynced_sectors())}
     states = {sector: held for sector, held in states.items() if len(held) > 1}
-    base = file.durable.ljust(len(file.seen), b"\0")
-    sectors = list(states)
+    base = bytes(file.durable.ljust(len(file.seen), b"\0"))
+    known = _whole(base).digest
     if prod(map(len, states.values())) <= WAYS_MAX:
         for chosen in product(*states.values()):
-            yield _patched(base, dict(zip(sectors, chosen, strict=True)))
+            patches = dict(zip(states, chosen, strict=True))
+            changed = sum(_change(states, patches))
+            yield Version(known + changed, base, partial(dict, patches))
         return
     last = {sector: held[-1] for sector, held in states.items()}
-    for number, sector in enumerate(sectors):
-        yield _patched(base, {one: last[one] for one in sectors[:number]})
-        yield _patched(base, {one: last[one] for one in sectors[number:]})
-        yield _patched(base, {sector: last[sector]})
-        yield _patched(base, {one: last[one] for one in sectors if one != sector})
+    changes = _change(states, last)
+    sectors, before, after = list(states), 0, sum(changes)
+    every = after
+    for number, (sector, change) in enumerate(zip(sectors, changes, strict=True)):
+        yield Version(known + before, base, partial(_some, last, sectors[:number]))
+        yield Version(known + after, base, partial(_some, last, sectors[number:]))
+        yield Version(known + change, base, partial(_some, last, [sector]))
+        others = [one for one in sectors if one != sector]
+        yield Version(known + every - change, base, partial(_some, last, others))
+        before, after = before + change, after - change
 
 
-def _patched(base: bytearray, sectors: Mapping[int, bytes]) -> bytes:
-    data = bytearray(base)
-    for sector, held in sectors.items():
-        data[sector * SECTOR : sector * SECTOR + len(held)] = held
-    return bytes(data)
+def _some(held: Mapping[int, bytes], sectors: Iterable[int]) -> Mapping[int, bytes]:
+    return {sector: held[sector] for sector in sectors}
 
 
-def _distinct(all_data: Iterable[bytes]) -> list[Version]:
-    versions = (Version(blake2b(data, digest_size=16).digest(), data) for data in set(all_data))
-    return sorted(versions)
+def _change(states: Mapping[int, Sequence[bytes]], patches: Mapping[int, bytes]) -> list[int]:
+    """Return by how much each of ``patches`` changes the digest of a file."""
+    return [
+        _sector_digest(sector, held) - _sector_digest(sector, states[sector][0])
+        for sector, held in patches.items()
+    ]
+
+
+def _whole(data: bytes) -> Version:
+    sectors = range(-(-len(data) // SECTOR))
+    parts = (
+        _sector_digest(sector, data[sector * SECTOR : (sector + 1) * SECTOR]) for sector in sectors
+    )
+    return Version(sum(parts), data, dict)
+
+
+@lru_cache(maxsize=1 << 16)
+def _sector_digest(sector: int, held: bytes) -> int:
+    return int.from_bytes(blake2b(held, digest_size=16, salt=sector.to_bytes(16, "big")).digest())
+
+
+def _distinct(versions: Iterable[Version]) -> list[Version]:
+    found = {version.digest: version for version in versions}
+    return [found[digest] for digest in sorted(found)]
 
 
 def _subsets(count: int) -> Iterator[tuple[int, ...]]:

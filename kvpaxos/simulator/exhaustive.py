@@ -9,10 +9,12 @@ Run as ``python -m kvpaxos.simulator.exhaustive`` it does that for all lives, on
 from __future__ import annotations
 
 import sys
+from argparse import ArgumentParser
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from multiprocessing import get_context
+from pathlib import Path
 from typing import Final, NamedTuple
 
 from typing_extensions import override
@@ -21,8 +23,9 @@ from kvpaxos.simulator.crashes import leavings
 from kvpaxos.simulator.files import CHANGES, Operation, VirtualFiles
 from kvpaxos.simulator.lives import DIRECTORY, Life
 from kvpaxos.simulator.recoveries import Recoveries, Unrecovered, on_changes
+from kvpaxos.simulator.tallies import write_between_markers
 
-CHUNK: Final = 8
+CHUNK: Final = 4
 """So many operations one process takes at a time."""
 
 LIVES: Final[Mapping[str, Callable[[Life], None]]] = {
@@ -68,7 +71,7 @@ class Count:
     def __str__(self) -> str:
         count = len(self.states)
         return (
-            f"{count} of {count} crash states recovered: the power was cut at"
+            f"{count:,} of {count:,} crash states recovered: the power was cut at"
             f" {self.operations} operations, and during the starts that followed;"
             f" {len(self.torn)} have a torn write, {len(self.during)} are of cuts during a start;"
             f" {self.met} were met, counting equal ones"
@@ -141,7 +144,9 @@ def _empty_disk() -> VirtualFiles:
 
 def main(arguments: Sequence[str]) -> int:
     """Sweep all lives, and say how many states there were. Return an exit status."""
-    assert not arguments, "it takes no arguments"
+    parser = ArgumentParser(prog="exhaustive", description=__doc__)
+    parser.add_argument("--write", type=Path, help="the page that shows the counts")
+    options = parser.parse_args(arguments)
     total, todo = Count(), chunks()
     # Not forked: what has threads cannot be forked safely.
     with ProcessPoolExecutor(mp_context=get_context("spawn")) as pool:
@@ -154,6 +159,8 @@ def main(arguments: Sequence[str]) -> int:
             pool.shutdown(cancel_futures=True)
             return 1
     print(total)
+    if options.write is not None:
+        write_between_markers(options.write, "power cuts", [f"{total}."])
     return 0
 
 

@@ -7,7 +7,7 @@ one for a long value, forgotten ones; and runs that end in good order, by a kill
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -48,7 +48,8 @@ _HIGH: Final = Ballot(2, _MEMBERS[1])
 _HIGHEST: Final = Ballot(3, _MEMBERS[2])
 _CLUSTER: Final = "c" * 32
 _SIZES: Final = (20, 700, 3000, 0, 1500)
-_LONG: Final = 2 * SEGMENT_BYTES_MIN
+_LONG: Final = SEGMENT_BYTES_MIN - 2 * 4096
+"""With its headers and marks it does not fit into the least segment."""
 
 
 def batch(slot: int, size: int) -> Batch:
@@ -286,14 +287,18 @@ def started(disk: VirtualFiles, segment_bytes: int = SEGMENT_BYTES_MIN) -> Journ
 
 
 def check_use(
-    journal: Journal, disk: VirtualFiles, decided: Mapping[tuple[int, Slot], Batch]
+    journal: Journal,
+    disk: VirtualFiles,
+    decided: Mapping[tuple[int, Slot], Batch],
+    found_on: Callable[[VirtualFiles], Recovered] | None = None,
 ) -> None:
     """See that all a journal found at its start can be read, is durable, and can be added to.
 
     :param decided: what was decided in each slot of each group.
+    :param found_on: returns what a start finds on a disk, perhaps from memory.
     :raises AssertionError: it is not so.
     """
-    found = journal.recovered
+    found, found_on = journal.recovered, found_on or _found_on
     reader = journal.reader()
     for number, group in found.groups.items():
         slots = range(group.kept_from, group.decided_through + 1)
@@ -302,12 +307,16 @@ def check_use(
         assert [decision.batch for decision in read] == [
             decided[number, s] for s in map(Slot, slots)
         ]
-    again = started(_certain(disk)).recovered
+    again = found_on(_certain(disk))
     assert again.head_hash == found.head_hash, "what a start has found can still be lost"
     journal.append(0, [Started(found.boot + 1)])
     journal.sync()
-    again = started(_certain(disk)).recovered
+    again = found_on(_certain(disk))
     assert (again.record_count, again.boot) == (found.record_count + 1, found.boot + 1)
+
+
+def _found_on(disk: VirtualFiles) -> Recovered:
+    return started(disk).recovered
 
 
 def _certain(disk: VirtualFiles) -> VirtualFiles:

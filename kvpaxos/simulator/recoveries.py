@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from kvpaxos.journal.log import Recovered
 from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.messages import Batch
-from kvpaxos.simulator.crashes import Left, leavings
-from kvpaxos.simulator.files import CHANGES, Operation
+from kvpaxos.simulator.crashes import Left, leavings, whole
+from kvpaxos.simulator.files import CHANGES, Operation, VirtualFiles
 from kvpaxos.simulator.lives import DIRECTORY, Claims, check_use, started
 
 
@@ -45,6 +45,7 @@ class Recoveries:
         self.during: set[bytes] = set()
         self.outcomes: dict[bytes, Outcome] = {}
         self._decided = decided
+        self._found: dict[bytes, Recovered] = {}
 
     def meet(self, left: Left, claims: Claims) -> None:
         """Start from ``left``, and from all that a power cut during that start can leave.
@@ -63,29 +64,39 @@ class Recoveries:
         if left.digest in self.outcomes:
             self._owe(left.digest, claims)
             return []
-        following: dict[bytes, Left] = {}
+        following: set[bytes] = set()
+        new: dict[bytes, Left] = {}
         disk = left.disk(DIRECTORY)
 
         def before(_: Operation) -> None:
             for next_left in leavings(disk.directories()[DIRECTORY]):
-                following[next_left.digest] = next_left
+                digest = next_left.digest
+                following.add(digest)
+                if digest not in self.outcomes:
+                    new[digest] = next_left
 
         disk.before = on_changes(before)
         try:
             journal = started(disk)
             disk.before = None
             claims.check(journal.recovered)
-            check_use(journal, disk, self._decided)
+            check_use(journal, disk, self._decided, self._found_on)
         except Exception as error:
             raise Unrecovered(f"{left}: {type(error).__name__}: {error}") from error
         if left.torn:
             self.torn.add(left.digest)
-        outcome = Outcome(journal.recovered, claims.acknowledged, set(following))
+        outcome = Outcome(journal.recovered, claims.acknowledged, following)
         self.outcomes[left.digest] = outcome
-        new = [one for digest, one in following.items() if digest not in self.outcomes]
-        for digest in following.keys() & self.outcomes.keys():
+        for digest in following & self.outcomes.keys():
             self._owe(digest, claims)
-        return new
+        return [one for digest, one in new.items() if digest not in self.outcomes]
+
+    def _found_on(self, disk: VirtualFiles) -> Recovered:
+        """Return what a start finds on ``disk``. Many states are set right to the same one."""
+        digest = whole(disk.directories()[DIRECTORY]).digest
+        if digest not in self._found:
+            self._found[digest] = started(disk).recovered
+        return self._found[digest]
 
     def _owe(self, digest: bytes, claims: Claims) -> None:
         """Hold a state that is known to what is claimed now, and all that can come of it."""

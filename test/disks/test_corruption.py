@@ -1,0 +1,72 @@
+"""A cluster in which any sector of a journal is damaged loses nothing, and repairs itself."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from kvpaxos.simulator.tallies import table, write_between_markers
+
+SLICE = ["--segment-bytes", "32768", "--node", "n02", "--every", "30"]
+"""Some headers, records and marks."""
+
+SWEEP = "import sys; from kvpaxos.simulator.corruption import main; sys.exit(main(sys.argv[1:]))"
+
+BELIEVES_ALL = """
+from kvpaxos.journal import scan
+scan._Scan._damage = lambda *_: None
+"""
+"""A bug: what is damaged is stepped over, and nobody is told."""
+
+
+def swept(*arguments: str, bug: str = "") -> subprocess.CompletedProcess[str]:
+    """Run a slice of the sweep in a process of its own, which is copied for each case."""
+    return subprocess.run(  # noqa: S603  (our own program)
+        [sys.executable, "-c", bug + SWEEP, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+
+def test_every_damage_is_survived_with_nobodys_help(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("a\n<!-- corruption: begin -->\nold\n<!-- corruption: end -->\nz\n")
+    done = swept(*SLICE, "--write", str(page))
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, *rest = done.stdout.splitlines()
+    count = 2 * 5 * 3 * 5  # moments, files, sectors of each, ways
+    assert first.startswith(f"{count} of {count} sectors, struck one at a time, were survived")
+    assert any("running: unreadable" in line for line in rest)
+    assert page.read_text() == (
+        f"a\n<!-- corruption: begin -->\n{done.stdout}<!-- corruption: end -->\nz\n"
+    )
+
+
+def test_damage_that_is_believed_is_found_out() -> None:
+    done = swept(*SLICE, bug=BELIEVES_ALL)
+    assert done.returncode == 1
+    assert "not repaired" in done.stdout
+
+
+def test_a_table_shows_what_there_was_and_its_sums() -> None:
+    counts = Counter({("a", "good"): 1000, ("b", "bad"): 2, ("b", "good"): 3})
+    assert table(counts, "what", ["a", "b"]) == [
+        "| what | good | bad |",
+        "| --- | ---: | ---: |",
+        "| a | 1,000 | 0 |",
+        "| b | 3 | 2 |",
+        "| all | 1,003 | 2 |",
+    ]
+
+
+def test_counts_have_one_place_in_a_page(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("nothing")
+    with pytest.raises(ValueError, match="must be there once"):
+        write_between_markers(page, "corruption", ["x"])
