@@ -165,6 +165,7 @@ def _change(states: Mapping[int, Sequence[bytes]], patches: Mapping[int, bytes])
     ]
 
 
+@lru_cache(maxsize=1 << 9)
 def _whole(data: bytes) -> Version:
     sectors = range(-(-len(data) // SECTOR))
     parts = (
