@@ -35,7 +35,10 @@ HASTE_S: Final = 0.02
 """For how long one waits, at most, that gives up before it could have an answer."""
 
 RETRY_S: Final = 0.1
-"""How long it waits, about, before it asks another one."""
+"""How long it waits, about, before it asks another one; twice as long each time."""
+
+RETRY_DOUBLINGS_MAX: Final = 3
+"""But no longer than after so many times: else a run would be full of questions to the dead."""
 
 TRAVEL_S: Final = 0.0005
 """How long a request takes to a node, and an answer back."""
@@ -233,7 +236,8 @@ class Client:
             self._agenda.cancel(self._patience)
         self._attempt += 1
         self._server = self._random.choice(self._servers)
-        self._agenda.after(self._random.uniform(0.5, 1.5) * RETRY_S, self._resend, request)
+        wait_s = RETRY_S * 2 ** min(request.sent - 1, RETRY_DOUBLINGS_MAX)
+        self._agenda.after(self._random.uniform(0.5, 1.5) * wait_s, self._resend, request)
 
     def _resend(self, request: Request) -> None:
         if request.ending == "open":

@@ -29,7 +29,7 @@ class Climate:
     :ivar sync_s: the least and the most that a disk needs for a sync.
     :ivar drift: how much faster or slower than others a clock may run, as a share.
     :ivar faults_s: the mean time between two faults of each kind that there is.
-    :ivar fair_s: how long there are none before that.
+    :ivar fair_s: how long there are none before that, at most: until something is decided.
     :ivar storm_s: how long there are faults.
     :ivar clients: how many there are, and ``manners`` how they behave.
     """
@@ -69,7 +69,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
             if random.random() < share or chosen
         },
         # Some clusters have to form in the midst of it.
-        fair_s=random.choice((0.0, 1.0, 1.0, 1.0, 1.0)),
+        fair_s=random.choice((0.0, 3.0, 3.0, 3.0, 3.0)),
         storm_s=random.uniform(4.0, 15.0),
         clients=random.choice((2, 4, 8)),
         manners=_draw_manners(random, faults, chosen=chosen),

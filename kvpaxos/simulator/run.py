@@ -27,8 +27,11 @@ from kvpaxos.store.commands import Set
 WHOLE_S_MAX: Final = 60.0
 """After the storm all nodes take part again within this time, whatever they had lost."""
 
-STORM_EVENTS_MAX: Final = 8_000
+STORM_EVENTS_MAX: Final = 3_000
 """A storm ends after so many events, if not before: two short ones find more than a long one."""
+
+STORM_S_MIN: Final = 2.0
+"""It lasts so long at least."""
 
 EXPECTED_MIN: Final = 30.0
 """Where so many faults are to be expected some must happen: none would once in 10**13 runs."""
@@ -207,7 +210,8 @@ def _storm(world: World, plan: Iterable[Strike], seed: int) -> list[Strike]:
     for one in plan:
         world.agenda.after(one.at_s, strike, one)
     events = world.agenda.done + STORM_EVENTS_MAX
-    world.run(world.climate.storm_s, lambda: world.agenda.done >= events)
+    world.run(STORM_S_MIN)
+    world.run(world.climate.storm_s - STORM_S_MIN, lambda: world.agenda.done >= events)
     return struck
 
 

@@ -13,13 +13,13 @@ from typing import Final
 from kvpaxos.simulator.faults import ALL_FAULTS, FAULTS
 from kvpaxos.simulator.totals import Totals
 
-RUNS_MIN: Final = 100
+RUNS_MIN: Final = 200
 """Fewer runs are not judged together: chance would have too much to say."""
 
 SLOTS_MEDIAN_MIN: Final = 8
 """Half of the runs decide at least so many slots."""
 
-STARVED_MAX: Final = 0.1
+STARVED_MAX: Final = 0.15
 """In at most this share of the runs nobody is told that anything was done before the calm."""
 
 DEPOSED_MIN: Final = 0.25
