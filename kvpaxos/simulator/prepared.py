@@ -12,9 +12,10 @@ from typing_extensions import override
 from kvpaxos.config.cluster import ClusterStorage
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.clients import Manners
 from kvpaxos.simulator.climate import Climate
 from kvpaxos.simulator.contents import Contents
-from kvpaxos.simulator.history import check_acknowledged
+from kvpaxos.simulator.history import judge
 from kvpaxos.simulator.network import Weather
 from kvpaxos.simulator.run import ALIVE_S_MAX, WHOLE_S_MAX
 from kvpaxos.simulator.world import World
@@ -120,7 +121,7 @@ class PreparedCluster:
         others[0].kill()
         self.ask(Set(b"after", damaged.encode()), damaged)
         self.ask(Get(b"k0"), damaged)
-        check_acknowledged(world.checker, world.requests)
+        judge(world.checker, world.requests)
         assert world.checker.wrong is None, world.checker.wrong
 
     def start_all(self) -> None:
@@ -166,7 +167,5 @@ def _fair(storage: ClusterStorage) -> Climate:
         fair_s=0.0,
         storm_s=0.0,
         clients=0,
-        keys=0,
-        pause_s=0.0,
-        gives_up=0.0,
+        manners=Manners(keys=1, pause_s=1.0),
     )

@@ -1,4 +1,4 @@
-"""The picture of a run in the docs is what the command draws; ``pytest --rewrite`` draws it anew."""
+"""The picture of a run in the docs is what the command draws; ``pytest --rewrite`` draws it."""
 
 from __future__ import annotations
 
