@@ -17,7 +17,7 @@ after thousands of others have asked is not judged rightly.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal, NamedTuple, TypeAlias
 
@@ -134,21 +134,31 @@ class Machine:
 
 
 def replay(
-    log: Iterable[LoggedSlot], history: Sequence[Call], *, value_bytes_max: int = VALUE_BYTES_MAX
+    log: Iterable[LoggedSlot],
+    history: Sequence[Call],
+    *,
+    states: Collection[int] | None = None,
+    value_bytes_max: int = VALUE_BYTES_MAX,
 ) -> tuple[str, ...]:
     """Return what is wrong with the answers in ``history``, in sentences: at most some of it.
 
     :param log: all slots from 1 on, in order, through the last one that an answer names.
     :param history: all that was asked of the cluster: also what failed.
+    :param states: after which slots a node took over the whole state of another. What came of an
+        earlier request it knows from that, and names its slot; None if nobody knows of which.
     """
-    judge = _Judge(Machine(value_bytes_max), history)
+    judge = _Judge(Machine(value_bytes_max), history, states)
     complaints = [*_out_of_time(history), *judge.judge(log)]
     return tuple(complaints[:COMPLAINTS_MAX])
 
 
 class _Judge:
-    def __init__(self, machine: Machine, history: Sequence[Call]) -> None:
+    def __init__(
+        self, machine: Machine, history: Sequence[Call], states: Collection[int] | None
+    ) -> None:
         self._machine = machine
+        self._states = states
+        self._replied: dict[Request, list[Reply]] = {}
         self._asked = Counter(_request(call) for call in history if call.outcome != "failed")
         self._by_slot: dict[int, list[Call]] = {}
         for call in history:
@@ -169,6 +179,7 @@ class _Judge:
                 if reply is not None and command.operation is not None:
                     request = command.operation, command.identity
                     replies.setdefault(request, []).append(reply)
+                    self._replied.setdefault(request, []).append(reply)
             yield from self._check(slot, replies)
         for slot in sorted(slot for slot in self._by_slot if slot > last):
             for call in self._by_slot[slot]:
@@ -190,7 +201,10 @@ class _Judge:
                 right = [found]
             else:
                 assert not isinstance(call.operation, Dump), "a dump is not logged"
-                right = replies.get((call.operation, call.identity), [])
+                request = call.operation, call.identity
+                right = replies.get(request, [])
+                if not right and (self._states is None or slot in self._states):
+                    right = self._replied.get(request, [])
             if not right:
                 yield f"{call_words(call)}: slot {slot} executes no such request"
             elif not any(_same(call, reply) for reply in right):

@@ -12,6 +12,7 @@ from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Effects, Event, ReadReady, ReadWanted, Received
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Accept, Accepted, Batch, Command, Prepare, Promise
+from kvpaxos.paxos.records import Installed
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.ballots import Ballots
@@ -46,12 +47,14 @@ class Checker(Observer):
 
     :ivar wrong: the first rule that was broken, in a sentence; None if none was.
     :ivar log: what is decided.
+    :ivar installed: after which slots a node took over the state of another.
     """
 
     def __init__(self) -> None:
         self.wrong: str | None = None
         self.log: dict[Slot, Batch] = {}
         self.executed: dict[tuple[str, int, int], tuple[Slot, Result]] = {}
+        self.installed: set[Slot] = set()
         self._engine = MemoryEngine()
         self._machine = Machine(self._engine, _GROUP)
         self._digests = [self._machine.digest]
@@ -96,6 +99,8 @@ class Checker(Observer):
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
         node, promised = replica.node, replica.acceptor.promised
+        if isinstance(event, Installed):
+            self.installed.add(event.slot)
         if promised < self._promised[node]:
             self.fail(f"the promise of {node} fell from {self._promised[node]} to {promised}")
         self._promised[node] = promised

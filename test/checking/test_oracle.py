@@ -138,6 +138,15 @@ def test_a_wrong_answer_is_told(place: int, changes: dict[str, object], complain
     assert any(complaint in told for told in complaints), complaints
 
 
+def test_what_came_with_a_whole_state_may_be_known_by_the_slot_of_that_only() -> None:
+    log, calls = history()
+    (place,) = [at for at, one in enumerate(calls) if one.operation == Set(B, b"z")]
+    late = changed(calls, place, slot=log.decide(), began=40, ended=41)
+    assert replay(log.slots, late) == replay(log.slots, late, states={9}) == ()
+    [told] = replay(log.slots, late, states={8})
+    assert "slot 9 executes no such request" in told
+
+
 def test_a_read_that_promises_to_be_fresh_and_is_not_is_told() -> None:
     log, calls = history()
     late = call(Get(A), 2, b"1", read="quorum", at=20)

@@ -25,8 +25,9 @@ Described: TypeAlias = Mapping[str, object]
 class Receipt:
     """What an answer rests on.
 
-    :ivar slot: the slot that executed the request, if it is logged; else the last slot that was
-        applied when the answer was given, or 0.
+    :ivar slot: the slot that executed the request, if it is logged, or a later one, if the outcome
+        came with the whole state of another node; else the last slot that was applied when the
+        answer was given, or 0.
     :ivar leader: the node that leads, as far as this one knows, or the empty string.
     :ivar read: what made sure that the answer is not stale, or ``stale`` if nothing did.
     """
