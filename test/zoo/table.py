@@ -88,7 +88,9 @@ def page(text: str, rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> str:
 
 
 def lines(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
-    """Return a table in Markdown."""
+    """Return a table in Markdown, and what is not in it."""
+    missing = [f"`{name}`" for name in bugs if name not in rows]
+    rest = ["", f"Not hunted yet, or not found: {', '.join(missing)}."] if missing else []
     return [
         "| bug | where it is from | noticed by | seeds | seconds |",
         "|---|---|---|---|---|",
@@ -97,4 +99,5 @@ def lines(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
             for bug in bugs.values()
             if (row := rows.get(bug.name))
         ),
+        *rest,
     ]
