@@ -14,7 +14,7 @@ NEVER_DAMAGED = "from kvpaxos.engine import rocks; rocks._CORRUPTION = 'never sa
 def swept(bug: str = "") -> subprocess.CompletedProcess[str]:
     """Run a slice of the sweep in a process of its own, which is copied for each case."""
     return subprocess.run(  # noqa: S603  (our own program)
-        [sys.executable, "-c", bug + SWEEP, "--every", "25"],
+        [sys.executable, "-c", bug + SWEEP, "--every", "41"],
         capture_output=True,
         text=True,
         check=False,
