@@ -17,7 +17,7 @@ from kvpaxos.simulator.world import World
 
 _fault: Final = Kinds()
 
-ROTS: Final[tuple[Rot, ...]] = ("zeroed", "flipped", "older", "other")
+ROTS: Final[tuple[Rot, ...]] = ("zeroed", "flipped", "older", "other", "unreadable")
 """What becomes of a sector."""
 
 STEADY: Final[dict[str, str]] = {
