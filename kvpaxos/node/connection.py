@@ -49,6 +49,9 @@ DEAD_S_MAX: Final = 10
 """A TCP connection whose other end has acknowledged nothing for so long is given up."""
 
 
+UNFINISHED_MAX: Final = 3
+"""So many times in a row a connection may be reviewed amid one frame, and no more."""
+
 _TCP_OPTIONS: Final = {
     "TCP_USER_TIMEOUT": DEAD_S_MAX * 1000,
     "TCP_KEEPIDLE": DEAD_S_MAX // 2,
@@ -163,6 +166,8 @@ class Connection(TwistedProtocol):
         self._timer: IDelayedCall | None = None
         self._paused = False
         self._reading = False
+        self._has_read = False
+        self._unfinished = 0
 
     @property
     def outgoing(self) -> Outgoing:
@@ -232,6 +237,20 @@ class Connection(TwistedProtocol):
             self._error = error
             self._abort()
 
+    def review(self) -> None:
+        """Drop the connection if one frame takes too long. It is called once in a while.
+
+        The longest frame needs some tenths of a second. A bit that was flipped in its length, where
+        no checksum of TCP has noticed, makes it longer than what will come: whatever is sent would
+        be swallowed, heartbeats too. It is counted how often this was called, and not for how long:
+        if this process stood still, nobody was late.
+        """
+        unfinished = self._frames.bytes_held > 0 and not self._paused and not self._has_read
+        self._unfinished = self._unfinished + 1 if unfinished else 0
+        self._has_read = False
+        if self._unfinished > UNFINISHED_MAX:
+            self.drop(LinkError("garbage", "began a frame, and has not sent the rest of it"))
+
     def pause(self) -> None:
         """Stop reading."""
         if not self._paused and self._error is None:
@@ -260,6 +279,7 @@ class Connection(TwistedProtocol):
                     payload = next(frames, None)
                     if payload is None:
                         break
+                    self._has_read = True
                     message = self._joiner.take(payload)
                     if message is not None:
                         self._take(*decode_frame(message))

@@ -334,6 +334,8 @@ class Links(MultiService):
 
     def _remind(self) -> None:
         self._assembly.remind()
+        for connection in self._greeted():
+            connection.review()
         for link in self._links.values():
             if self._assembly.standing.formed and not (link.usable and link.heard):
                 self._tell(link.peer, self._assembly.news())

@@ -120,7 +120,7 @@ def _suspend(world: World) -> bool:
     seconds = world.random.uniform(1.0, 3600.0)
 
     def wake() -> None:
-        if server.process is process:
+        if server.process is process and not world.is_calm:
             server.jump(seconds)
         server.resume()
 

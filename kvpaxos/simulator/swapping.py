@@ -69,7 +69,7 @@ def _clone(world: World) -> bool:
 
 def _may(world: World, server: Server) -> bool:
     """Whether it is stormy still, and the node runs on its own disk."""
-    return world.stormy and server.up and not world.swaps.of(server)
+    return not world.is_calm and server.up and not world.swaps.of(server)
 
 
 def _end_later(world: World, server: Server) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -51,7 +51,6 @@ class World(Observer):
     :ivar is_calm: whether no fault must begin any more.
     :ivar counts: what clients have met.
     :ivar struck: faults that come later than they are asked for, and how often they came.
-    :ivar stormy: whether there may be faults still.
     :ivar alive_s: how long a majority took in the end to serve once it was left alone.
     :ivar swaps: the wrong disks that are in nodes now.
     """
@@ -79,7 +78,6 @@ class World(Observer):
         self._begun: dict[str, tuple[Process | None, Replica]] = {}
         self.struck: Counter[str] = Counter()
         self.swaps = Swaps(self)
-        self.stormy = True
         self.alive_s: float | None = None
         self._cluster = cluster
         self._seed = seed
@@ -196,7 +194,6 @@ class World(Observer):
         """Let nothing be wrong any more but what is lost, and have everything started again."""
         self.is_calm = True
         self.chronicle.did("clear up")
-        self.stormy = False
         self.swaps.end_all()
         self.network.heal_all()
         self.network.weather = Weather()
@@ -218,16 +215,18 @@ class World(Observer):
             self.counts["disks rejoined"] += 1
 
     def ask(self, operation: Operation, node: str) -> Request:
-        """Have a patient client of its own ask ``node`` for something."""
-        manners = replace(self.climate.manners, gives_up=0.0)
-        client = self._client(f"a{len(self.clients)}", manners)
+        """Have a patient client of its own ask ``node`` for something, and nobody else."""
+        manners = replace(self.climate.manners, gives_up=0.0, asks_twice=0.0)
+        client = self._client(f"a{len(self.clients)}", manners, [self.server(node)])
         self.clients.append(client)
         return client.ask(operation, self.server(node))
 
-    def _client(self, name: str, manners: Manners) -> Client:
+    def _client(
+        self, name: str, manners: Manners, servers: Sequence[Server] | None = None
+    ) -> Client:
         return Client(
             name,
-            self.servers,
+            servers or self.servers,
             agenda=self.agenda,
             random=Random(self.random.getrandbits(64)),
             manners=manners,

@@ -16,7 +16,13 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 
 from kvpaxos.errors import WireError
-from kvpaxos.node.connection import CLOSE_S_MAX, HANDSHAKE_S_MAX, Connection, LinkError
+from kvpaxos.node.connection import (
+    CLOSE_S_MAX,
+    HANDSHAKE_S_MAX,
+    UNFINISHED_MAX,
+    Connection,
+    LinkError,
+)
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.formation import EMPTY, Stands
 from kvpaxos.paxos.messages import Accept, Command, Message
@@ -250,6 +256,46 @@ def test_an_objection_to_a_content_ends_the_connection() -> None:
     assert end.closing()
     end.cut()
     assert end.host.errors[0].kind == "garbage"
+
+
+BEGUN = pack(">BII", FRAME_VERSION, 1000, 0)
+"""A frame, or what a flipped bit has made of the length of one: more than is going to come."""
+
+
+def test_a_frame_that_is_never_whole_ends_the_connection() -> None:
+    end = greeted()
+    end.connection.review()
+    end.connection.dataReceived(BEGUN)
+    for _ in range(UNFINISHED_MAX):
+        end.connection.review()
+        assert end.host.errors == []
+        end.connection.dataReceived(b"more")
+    end.connection.review()
+    assert end.closing()
+    end.cut()
+    (error,) = end.host.errors
+    assert error.kind == "garbage"
+    assert "has not sent the rest" in str(error)
+
+
+def test_frames_that_become_whole_meanwhile_keep_the_connection() -> None:
+    end = greeted()
+    data = frame(encode(0, request(1)))
+    end.connection.dataReceived(data[:-5])
+    for _ in range(3 * UNFINISHED_MAX):
+        end.connection.dataReceived(data[-5:] + data[:-5])
+        end.connection.review()
+    assert not end.closing()
+    assert len(end.host.contents) == 3 * UNFINISHED_MAX
+
+
+def test_what_is_left_of_a_paused_connection_is_waited_for() -> None:
+    end = greeted()
+    end.connection.dataReceived(BEGUN)
+    end.connection.pause()
+    for _ in range(3 * UNFINISHED_MAX):
+        end.connection.review()
+    assert not end.closing()
 
 
 def test_a_paused_connection_gives_nothing_and_then_all_in_order() -> None:
