@@ -56,6 +56,9 @@ ANSWER_S: Final = 1.0
 ANSWERS_MISSED_MAX: Final = 10
 """After so many silences in a row another node is asked."""
 
+FIRST_ANSWERS_MISSED_MAX: Final = 4
+"""And so many if none has come yet: then another donor may have as much, and answer."""
+
 REPORT_BYTES: Final = 256 * 1024 * 1024
 """How often, in bytes, the log says how far a state has come."""
 
@@ -271,7 +274,8 @@ class Recipient:
 
     def _ask_again(self) -> None:
         self._missed += 1
-        if self._missed > ANSWERS_MISSED_MAX:
+        begun = self._offer is not None
+        if self._missed > (ANSWERS_MISSED_MAX if begun else FIRST_ANSWERS_MISSED_MAX):
             self._give_up("it does not answer")
         else:
             self._ask()
