@@ -39,14 +39,24 @@ class Peer:
     health: Health | None = None
     round_trip_s: float | None = None
     _deviation_s: float = 0.0
+    _measured_at: float = LONG_AGO
+    _before: tuple[float | None, float] = (None, 0.0)
 
     @property
     def touched_at(self) -> float:
         """When both ways were last known to be open."""
         return min(self.heard_at, self.reached_at)
 
-    def measure(self, sample_s: float) -> None:
-        """Take one more round-trip time."""
+    def measure(self, sample_s: float, now: float, apart_s: float) -> None:
+        """Take one more round-trip time.
+
+        :param apart_s: heartbeats are sent farther apart than this. Answers that come nearer to
+            each other were held up together, as by a cut that is healed: then the last one alone
+            says how long the way is, and those before it how long the cut was.
+        """
+        if now - self._measured_at < apart_s:
+            self.round_trip_s, self._deviation_s = self._before
+        self._before, self._measured_at = (self.round_trip_s, self._deviation_s), now
         if self.round_trip_s is None:
             self.round_trip_s, self._deviation_s = sample_s, sample_s / 2
             return
@@ -106,7 +116,7 @@ class Peers:
         peer.reached_at = now
         peer.lost = False
         peer.health = health
-        peer.measure(now - sent_at)
+        peer.measure(now - sent_at, now, self.timing.heartbeat_s / 2)
         slowest_s = max(peer.slow_round_trip_s for peer in self.known.values())
         # One that took absurdly long tells of a pause of the peer, and not of the way.
         self._round_trips_s = 2 * min(slowest_s, self.timing.stuck_s)

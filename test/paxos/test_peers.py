@@ -273,6 +273,22 @@ class TestPatience:
         touch(peers, B, took_s=500.0)
         assert peers.patience_s <= 4 * TIMING.heartbeat_s + 2 * TIMING.stuck_s
 
+    def test_answers_that_a_cut_held_up_say_how_long_it_was_and_not_how_long_the_way_is(
+        self,
+    ) -> None:
+        peers = make()
+        for number in range(10):
+            touch(peers, B, now=NOW + number * TIMING.heartbeat_s, took_s=0.01)
+        before = peers.patience_s
+        healed = NOW + 3.0
+        for number in range(10):
+            touch(peers, B, now=healed + number * 0.001, took_s=1.1 - 0.1 * number)
+        held_up = make()
+        for number in range(10):
+            touch(held_up, B, now=NOW + number * TIMING.heartbeat_s, took_s=0.01)
+        touch(held_up, B, now=healed + 0.009, took_s=0.2)
+        assert peers.patience_s == held_up.patience_s < before + 0.5
+
     def test_it_grows_with_late_ticks_of_this_process(self) -> None:
         peers = make()
         peers.observe(lag_s=0.5, sync_s=0.0)
