@@ -466,6 +466,8 @@ def test_what_keys_hold_in_the_end_shows_what_was(values: Mapping[str, str]) -> 
     client = world.append("c", numbered=True, pause_s=0.01)
     world.start()
     assert world.run_until(lambda: len(client.wanted) == 3 and client.wanted[1].done, 5.0)
+    # The third may be done as well by then, or not.
+    del client.wanted[2:]
     for wanted in client.wanted:
         wanted.key = "p"
     check_exactly_once([client], {"p": "<c.1><c.2>"})
