@@ -75,7 +75,7 @@ class Network:
         self.counts: Counter[str] = Counter()
         self.noted: Callable[[Direction, bytes], None] = _overlook
         self._random = random
-        self._cut: dict[Direction, int] = {}
+        self._cut: dict[Direction, set[object]] = {}
         self._stuck: dict[Direction, list[Stuck]] = {}
 
     def is_cut(self, direction: Direction) -> bool:
@@ -84,11 +84,13 @@ class Network:
 
     def cut(self, directions: Collection[Direction]) -> Callable[[], None]:
         """Cut these directions, and return what heals them, unless others keep them cut."""
+        cut = object()
         for direction in directions:
-            self._cut[direction] = self._cut.get(direction, 0) + 1
+            self._cut.setdefault(direction, set()).add(cut)
 
         def heal() -> None:
             for direction in directions:
+                self._cut.get(direction, set()).discard(cut)
                 self._heal(direction)
 
         return heal
@@ -96,8 +98,8 @@ class Network:
     def heal_all(self) -> None:
         """Let everything get through, whoever has cut it."""
         self.lossy.clear()
-        for direction in list(self._cut):
-            self._cut[direction] = 1
+        for direction, cuts in list(self._cut.items()):
+            cuts.clear()
             self._heal(direction)
 
     def wait(self, direction: Direction, stuck: Stuck) -> None:
@@ -144,10 +146,8 @@ class Network:
         return data[:place] + bytes([flipped]) + data[place + 1 :]
 
     def _heal(self, direction: Direction) -> None:
-        if direction not in self._cut:
-            return
-        self._cut[direction] -= 1
-        if self._cut[direction] == 0:
+        """Let everything get through this way, unless somebody keeps it cut."""
+        if direction in self._cut and not self._cut[direction]:
             del self._cut[direction]
             for stuck in self._stuck.pop(direction, []):
                 self.agenda.after(self._random.uniform(0, RESEND_S), stuck.healed)

@@ -31,3 +31,16 @@ def test_what_is_sent_by_a_wire_that_is_closed_does_not_arrive_once_it_is_healed
     while agenda.step(2.0):
         pass
     assert sink.packets == []
+
+
+def test_what_heals_one_cut_does_not_heal_another() -> None:
+    network, way = Network(Agenda(), Random(0), Weather()), ("n01", "n02")
+    first, second = network.cut([way]), network.cut([way])
+    first()
+    first()
+    assert network.is_cut(way)
+    network.heal_all()
+    assert not network.is_cut(way)
+    network.cut([way])
+    second()
+    assert network.is_cut(way)
