@@ -18,6 +18,7 @@ from kvpaxos.checking.history import Call
 from kvpaxos.simulator.climate import Climate
 from kvpaxos.simulator.faults import FAULTS
 from kvpaxos.simulator.history import judge
+from kvpaxos.simulator.network import DEAD_S
 from kvpaxos.simulator.recorder import Recorder
 from kvpaxos.simulator.script import Script, Strike
 from kvpaxos.simulator.survivors import leave
@@ -36,8 +37,9 @@ STORM_S_MIN: Final = 2.0
 EXPECTED_MIN: Final = 30.0
 """Where so many faults are to be expected some must happen: none would once in 10**13 runs."""
 
-ALIVE_S_MAX: Final = 10.0
-"""A majority that is left alone serves within this time: a few election timeouts."""
+ALIVE_S_MAX: Final = DEAD_S + 10.0
+"""A majority that is left alone serves within this time: a few election timeouts, after what a
+system takes to notice that a connection is dead whose other end has forgotten it."""
 
 
 @dataclass(slots=True)
