@@ -5,12 +5,17 @@ What nobody keeps any more cannot be asked for: then the state that came of it i
 
 from __future__ import annotations
 
-from kvpaxos.paxos.ballot import NodeId, Slot
+from typing import Final
+
+from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import NOTHING, Effects, Fetch, Lookup
 from kvpaxos.paxos.learner import Learner
 from kvpaxos.paxos.limits import Limits, Timing
 from kvpaxos.paxos.messages import CatchUp, Decided, Envelope
 from kvpaxos.paxos.peers import LONG_AGO, Peers
+
+ASKED_MAX: Final = 10
+"""So often whoever keeps a slot is asked for it before another one's state is fetched instead."""
 
 
 class CatchUps:
@@ -23,6 +28,8 @@ class CatchUps:
         self._timing = timing
         self._asked_at = LONG_AGO
         self._turn = 0
+        self._asked_for = NO_SLOT
+        self._asked_times = 0
         self._hole_since: float | None = None
 
     def ask(self, now: float, *, urgent: bool) -> Effects:
@@ -43,6 +50,10 @@ class CatchUps:
         first = self._learner.first_hole
         teachers = self._peers.teachers(first, now)
         donors = teachers or self._peers.donors(first, now)
+        if teachers and self._in_vain(first, len(teachers)):
+            # They keep it on a disk that cannot be read now, say. Others may have executed it.
+            able = [node for node in self._peers.donors(first, now) if node not in teachers]
+            donors, teachers = (able, []) if able else (teachers, teachers)
         at_home = self._look_at_home(first)
         if not donors and at_home is NOTHING:
             return NOTHING
@@ -55,6 +66,12 @@ class CatchUps:
         if not teachers:
             return at_home + Effects(fetch=Fetch(chosen, first))
         return at_home + _send(chosen, CatchUp(first, self._learner.hole_through()))
+
+    def _in_vain(self, first: Slot, teachers: int) -> bool:
+        """Count a question for ``first``, and say whether all its teachers let many go by."""
+        self._asked_times = self._asked_times + 1 if first == self._asked_for else 1
+        self._asked_for = first
+        return self._asked_times > ASKED_MAX * teachers
 
     def _look_at_home(self, first: Slot) -> Effects:
         """Have our own journal looked up, if it may hold ``first``, which was decided once.

@@ -8,6 +8,7 @@ import pytest
 
 from kvpaxos.paxos.acceptor import size_of
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, NodeId, Slot
+from kvpaxos.paxos.catchup import ASKED_MAX
 from kvpaxos.paxos.effects import Decision, Fetch, Lookup
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.memory import Memory
@@ -249,6 +250,22 @@ class TestFetching:
             bench.tick(1.01 * TIMING.retry_s)
         assert self.fetches(bench) == []
         assert {to for to, _ in asked(bench)} == {C}
+
+    def test_but_if_whoever_does_never_answers(self) -> None:
+        """Its disk may be stuck, say."""
+        bench = lagging(c=health(LOW, through=9), b=health(LOW, through=9, kept=5))
+        for _ in range(2 * ASKED_MAX):
+            bench.touch(B, says=health(LOW, through=9, kept=5))
+            bench.touch(C, says=health(LOW, through=9))
+            if not self.fetches(bench):
+                assert len(asked(bench)) <= ASKED_MAX
+            bench.tick(1.01 * TIMING.retry_s)
+        assert len(asked(bench)) == ASKED_MAX
+        assert {fetch.donor for fetch in self.fetches(bench)} == {B}
+        count = len(self.fetches(bench))
+        bench.receive(C, Decided(ONE, (X,)))
+        assert len(asked(bench)) == ASKED_MAX + 1
+        assert len(self.fetches(bench)) == count
 
     def test_nor_from_one_whose_state_lacks_it_too(self) -> None:
         bench = lagging(b=health(LOW, kept=5), c=health(LOW, kept=5))
