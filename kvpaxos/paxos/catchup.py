@@ -48,20 +48,20 @@ class CatchUps:
         if (young and not urgent) or now - self._asked_at < self._peers.retry_s + transfer_s:
             return NOTHING
         first = self._learner.first_hole
-        teachers = self._peers.teachers(first, now)
-        donors = teachers or self._peers.donors(first, now)
+        teachers, donors = self._peers.teachers(first, now), self._peers.donors(first, now)
         if teachers and self._in_vain(first, len(teachers)):
             # They keep it on a disk that cannot be read now, say. Others may have executed it.
-            able = [node for node in self._peers.donors(first, now) if node not in teachers]
-            donors, teachers = (able, []) if able else (teachers, teachers)
+            others = [node for node in donors if node not in teachers]
+            teachers, donors = ([], others) if others else (teachers, donors)
+        asked = teachers or donors
         at_home = self._look_at_home(first)
-        if not donors and at_home is NOTHING:
+        if not asked and at_home is NOTHING:
             return NOTHING
         self._asked_at = now
-        if not donors:
+        if not asked:
             return at_home
         # Another one each time: one that does not answer must not be the only one.
-        chosen = donors[self._turn % len(donors)]
+        chosen = asked[self._turn % len(asked)]
         self._turn += 1
         if not teachers:
             return at_home + Effects(fetch=Fetch(chosen, first))

@@ -67,6 +67,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     details: tuple[str, ...] = ()
     alive_s: float | None = None
+    strikes: tuple[Strike, ...] = ()
 
     @property
     def unfit(self) -> str | None:
@@ -76,8 +77,6 @@ class Report:
         if self.counts["slots"] < 1 or self.counts["done"] < 1:
             return "too harsh: nothing was decided, or nobody was told so"
         return None
-
-    strikes: tuple[Strike, ...] = ()
 
 
 def simulate(

@@ -2,9 +2,9 @@
 
 The number of writes may follow. They come at half the rate that three nodes can do, unless
 ``--rate 200`` says how many a second. Or it is ``--minutes 60``, at `RATE` writes a second if
-nothing is said. It says how much the nodes take of disks and of
-memory, and how long clients waited. Status 1 means that the disks held more than they should at
-some time, or that the nodes took more and more memory.
+nothing is said. It says how much the nodes take of disks and of memory, and how long clients
+waited. Status 1 means that the disks held more than they should at some time, or that the nodes
+took more and more memory.
 """
 
 from __future__ import annotations
