@@ -45,7 +45,7 @@ HANDSHAKE_S_MAX: Final = 3.0
 CLOSE_S_MAX: Final = 1.0
 """A connection that is being closed is dropped after so long, sent out or not."""
 
-DEAD_S_MAX: Final = 10
+DEAD_S_MAX: Final = 5
 """A TCP connection whose other end has acknowledged nothing for so long is given up."""
 
 

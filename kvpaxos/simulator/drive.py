@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, Literal
 
-from kvpaxos.simulator.agenda import Agenda
+from greenlet import getcurrent
+
+from kvpaxos.simulator.agenda import Agenda, Call
 from kvpaxos.simulator.contents import SECTOR, Left, Manner
 from kvpaxos.simulator.files import Deed, Operation, Rot, VirtualFiles, refused
 from kvpaxos.simulator.process import Process
@@ -71,6 +73,7 @@ class Drive:
         self._random = random
         self._sync_s = sync_s
         self._process: Process | None = None
+        self._under_way: dict[Call, float] = {}
 
     def attach(self, process: Process) -> None:
         """Let ``process`` use it from now on."""
@@ -92,11 +95,14 @@ class Drive:
         self.state = Kept()
 
     def heal(self) -> None:
-        """Be sound from now on. What is lost stays lost."""
+        """Be sound from now on, for what is under way, too. What is lost stays lost."""
         self.slowness = 1.0
         self.stuck_until = 0.0
         self.full = False
         self.failing = self.dies_after = self.doom = None
+        for call, due in self._under_way.items():
+            if call.number >= 0:
+                self._agenda.put(call, due)
 
     def cut_power(self, manner: Manner = "any") -> Counter[Left]:
         """Be as after a power cut: what was not synced is lost, or torn, or kept. Count it."""
@@ -185,5 +191,11 @@ class Drive:
         """Let the time pass that the disk needs, and more if it is slow or stuck."""
         process = self._process
         assert process is not None
-        process.sleep(max(0.0, self.stuck_until - self._agenda.now) + seconds * self.slowness)
-        process.check()
+        now = self._agenda.now
+        stuck_s = max(0.0, self.stuck_until - now)
+        call = process.wake(getcurrent(), stuck_s + seconds * self.slowness)
+        self._under_way[call] = now + seconds
+        try:
+            process.wait()
+        finally:
+            del self._under_way[call]

@@ -15,7 +15,7 @@ from typing import Final
 
 from greenlet import GreenletExit, getcurrent, greenlet
 
-from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.agenda import Agenda, Call
 
 START_S: Final = 20e-6
 """How long a thread takes until it runs, or runs on."""
@@ -77,9 +77,9 @@ class Process:
         self._hub.switch()
         self.check()
 
-    def wake(self, thread: greenlet, seconds: float = 0.0) -> None:
+    def wake(self, thread: greenlet, seconds: float = 0.0) -> Call:
         """Have ``thread`` go on after so many seconds."""
-        self._agenda.after(seconds, self._go_on, thread)
+        return self._agenda.after(seconds, self._go_on, thread)
 
     def pause(self) -> None:
         """Let nothing of it run."""

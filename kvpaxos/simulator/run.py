@@ -54,7 +54,8 @@ class Report:
     :ivar counts: what else happened, and how often.
     :ivar alive_s: how long a majority took to serve once it was left alone; None if it never was.
     :ivar details: lines that explain what is not linearizable, if that is what is wrong.
-    :ivar strikes: the faults that have struck, one after the other.
+    :ivar strikes: those that came before the end of the storm, one after the other. Some have
+        found nothing to strike.
     """
 
     seed: int
@@ -130,14 +131,13 @@ def _perform(
     with _listening(world):
         world.run(climate.fair_s, lambda: world.checker.decided_through > 0)
         began_at = world.agenda.now
-        struck = _storm(world, script.plan(climate), script.seed)
+        strikes = _storm(world, script.plan(climate), script.seed, happened)
         expected = (world.agenda.now - began_at) * _rate(climate)
         world.counts["done before the calm"] = world.counts["done"]
         world.random = Random(f"{script.seed} of the calm")
         _calm(world)
     if recorder is not None:
         recorder.end()
-    happened.update(strike.fault for strike in struck)
     details = judge(world.checker, world.requests) if world.checker.wrong is None else ()
     if record is not None:
         for request in world.requests:
@@ -154,7 +154,7 @@ def _perform(
         _counts(world),
         details,
         world.alive_s,
-        tuple(struck),
+        tuple(strikes),
     )
 
 
@@ -198,22 +198,27 @@ def _listening(world: World) -> Iterator[None]:
         globalLogPublisher.removeObserver(hear)
 
 
-def _storm(world: World, plan: Iterable[Strike], seed: int) -> list[Strike]:
-    """Let the faults strike that are planned, and return those that found something to strike."""
-    struck: list[Strike] = []
+def _storm(world: World, plan: Iterable[Strike], seed: int, happened: Counter[str]) -> list[Strike]:
+    """Let the faults strike that are planned, until the storm ends, and return those that came.
+
+    :param happened: counts those that have found something to strike.
+    """
+    came: list[Strike] = []
 
     def strike(one: Strike) -> None:
+        if world.is_calm:
+            return
         # A strike draws from nothing that another one has drawn from: see `Script`.
         world.random = Random(f"{seed} of strike {one.number}")
-        if not world.is_calm and FAULTS[one.fault](world):
-            struck.append(one)
+        came.append(one)
+        happened[one.fault] += FAULTS[one.fault](world)
 
     for one in plan:
         world.agenda.after(one.at_s, strike, one)
     events = world.agenda.done + STORM_EVENTS_MAX
     world.run(STORM_S_MIN)
     world.run(world.climate.storm_s - STORM_S_MIN, lambda: world.agenda.done >= events)
-    return struck
+    return came
 
 
 def _rate(climate: Climate) -> float:

@@ -22,10 +22,9 @@ from test.big.load import (
     Load,
     Say,
     Waits,
-    bystander,
+    bystanders,
     say,
     shares,
-    tell_pauses,
     tell_shares,
 )
 from test.processes.cluster import Cluster, Node, Unreachable, cluster
@@ -55,10 +54,12 @@ class Away:
 
     :ivar back_s: how long it took until that one was back in step.
     :ivar slower: how many times as long as usual one client in a hundred waited meanwhile.
+    :ivar waits: how long each of them waited meanwhile.
     """
 
     def __init__(self, group: Cluster, keys: int, value_bytes: int, tell: Say) -> None:
         self.back_s = self.slower = 0.0
+        self.waits: Waits = []
         self._group = group
         self._keys = keys
         self._value = "x" * value_bytes
@@ -99,7 +100,7 @@ class Away:
         await running
         self._tell(f"back in step within {self.back_s:.1f} s; meanwhile")
         tell_shares(load.waits, self._tell)
-        tell_pauses("a write took", load.waits, self._tell)
+        self.waits = load.waits
         for line in self._gone.lines:
             if "slot" in line:
                 self._tell(line)
@@ -144,7 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     ):
         group.start()
         away = Away(group, options.keys, options.value_bytes, say)
-        with bystander(say):
+        with bystanders(Path(directory), lambda: away.waits, say):
             asyncio.run(away.run(options.writes))
     return int(away.back_s > BACK_S_MAX or away.slower > SLOWER_MAX)
 

@@ -1,17 +1,20 @@
 """Clients that write without end, and how long each of their writes took.
 
-A machine that has other things to do lets clients wait, too. So there is a bystander, a process
-that only sleeps, and says how late it was woken up. A pause that it had as well is not the nodes'.
+A machine that has other things to do lets clients wait, too. So there are two bystanders: a process
+that only sleeps, and one that only syncs a few bytes to the disk that the nodes have. They say when
+they were held up for long. A pause that one of them had as well is not the nodes' own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from multiprocessing import Event, Pipe, Process
 from multiprocessing.connection import Connection
 from multiprocessing.synchronize import Event as EventType
@@ -27,6 +30,12 @@ PAUSE_S: Final = 0.05
 """Waits that are longer are counted, and the longest `LISTED` of them listed."""
 
 LISTED: Final = 10
+
+LOOK_S: Final = 0.005
+"""What a bystander sleeps between its looks. Between its syncs the disk is the nodes' alone."""
+
+HELD_UP_S: Final = 0.02
+"""A bystander that took longer for something was held up."""
 
 ENDLESS: Final = 2**62
 """More writes than are ever made."""
@@ -136,23 +145,83 @@ def resident_bytes(node: Node, what: str = "VmRSS") -> int:
     return int(taken) * 1024
 
 
+class Bystanders:
+    """What held up others than the nodes and their clients; see this module.
+
+    :ivar pauses: what they had, and in which words to tell of it: all of it once they are gone.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Begin. They need ``directory`` for a file on the disk of the nodes."""
+        self.pauses: dict[str, Waits] = {}
+        self._ended = Event()
+        self._began = [
+            self._begin("the bystander slept", partial(self._ended.wait, LOOK_S)),
+            self._begin("the bystander's sync took", partial(_sync, directory / "bystander")),
+        ]
+
+    def end(self) -> None:
+        """Have them end."""
+        self._ended.set()
+        for what, receiver in self._began:
+            self.pauses[what] = receiver.recv()
+
+    def explain(self, began: float, wait: float) -> bool:
+        """Whether a wait would not have been long without the time in which one was held up."""
+        ended = began + wait
+        return any(
+            wait - (min(ended, at + held) - max(began, at)) <= PAUSE_S
+            for pauses in self.pauses.values()
+            for at, held in pauses
+            if at < ended and began < at + held
+        )
+
+    def tell(self, tell: Say) -> None:
+        """Say when they were held up."""
+        for what, pauses in self.pauses.items():
+            tell_pauses(what, pauses, tell)
+
+    def _begin(self, what: str, work: Callable[[], object]) -> tuple[str, Connection]:
+        receiver, sender = Pipe(duplex=False)
+        Process(target=_stand_by, args=(self._ended, sender, work), daemon=True).start()
+        return what, receiver
+
+
 @contextmanager
-def bystander(tell: Say) -> Iterator[None]:
-    """Have a process sleep meanwhile, and say in the end when that took too long."""
-    ended, (receiver, sender) = Event(), Pipe(duplex=False)
-    process = Process(target=_stand_by, args=(ended, sender), daemon=True)
-    process.start()
-    yield
-    ended.set()
-    tell_pauses("the bystander slept", receiver.recv(), tell)
+def bystanders(directory: Path, waits: Callable[[], Waits], tell: Say) -> Iterator[None]:
+    """Have bystanders meanwhile, and tell in the end of long waits, and which of them they explain.
+
+    :param directory: is on the disk of the nodes.
+    :param waits: returns those of clients.
+    """
+    seen = Bystanders(directory)
+    try:
+        yield
+    finally:
+        seen.end()
+    seen.tell(tell)
+    tell_pauses("a write took", waits(), tell)
+    own = [wait for wait in waits() if wait[1] > PAUSE_S and not seen.explain(*wait)]
+    tell_pauses("while no bystander was held up a write took", own, tell)
 
 
-def _stand_by(ended: EventType, pauses: Connection) -> None:
+def _stand_by(ended: EventType, pauses: Connection, work: Callable[[], object]) -> None:
     found: Waits = []
     before = time.monotonic()
-    while not ended.wait(0.005):
+    while not ended.is_set():
+        work()
         now = time.monotonic()
-        if now - before > PAUSE_S:
+        if now - before > HELD_UP_S:
             found.append((before, now - before))
-        before = now
+        ended.wait(LOOK_S)
+        before = time.monotonic()
     pauses.send(found)
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        os.pwrite(handle, os.urandom(512), 0)
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)

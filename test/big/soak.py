@@ -26,10 +26,9 @@ from test.big.load import (
     VALUE,
     Load,
     Say,
-    bystander,
+    bystanders,
     resident_bytes,
     say,
-    tell_pauses,
     tell_shares,
 )
 from test.processes.cluster import Cluster, cluster
@@ -98,20 +97,26 @@ def growth(resident: Sequence[int]) -> float:
 
 
 async def soak(
-    seen: Seen, load: Load, tell: Say, *, seconds: float = inf, look_s: float = LOOK_S
+    seen: Seen,
+    load: Load,
+    connections: int,
+    tell: Say,
+    *,
+    seconds: float = inf,
+    look_s: float = LOOK_S,
 ) -> None:
     """Put ``load`` upon the nodes until nothing is left of it, or the time is over.
 
     Unless it says how much it is, it is half of what they can take, which is tried before.
     """
     deadline = time.monotonic() + seconds
-    running = asyncio.ensure_future(load.run(seen.group.nodes, CONNECTIONS))
+    running = asyncio.ensure_future(load.run(seen.group.nodes, connections))
     if not load.period_s:
         await asyncio.wait([running], timeout=TRIAL_S)
         at_most = len(load.waits) / TRIAL_S
         tell(f"{at_most:.0f} writes a second at most")
         load.waits.clear()
-        load.period_s = 2 * CONNECTIONS / at_most
+        load.period_s = 2 * connections / at_most
     while not running.done():
         if time.monotonic() >= deadline:
             load.left = 0
@@ -143,23 +148,23 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("writes", type=int, nargs="?", default=WRITES)
     parser.add_argument("--minutes", type=float, help="go on for so long")
     parser.add_argument("--rate", type=float, help="writes a second")
+    parser.add_argument("--connections", type=int, default=CONNECTIONS)
     options = parser.parse_args(arguments)
     load, seconds = Load(options.writes, KEYS), inf
     if options.minutes:
         load, seconds = Load(ENDLESS, KEYS), options.minutes * 60
     if options.minutes or options.rate:
-        load.period_s = CONNECTIONS / (options.rate or RATE)
+        load.period_s = options.connections / (options.rate or RATE)
     with (
         tempfile.TemporaryDirectory(prefix="kvpaxos-soak-") as directory,
         cluster(Path(directory)) as group,
     ):
         group.start()
         seen = Seen(group)
-        with bystander(say):
-            asyncio.run(soak(seen, load, say, seconds=seconds))
-        if load.waits:
-            tell_shares(load.waits, say)
-        tell_pauses("a write took", load.waits, say)
+        with bystanders(Path(directory), lambda: load.waits, say):
+            asyncio.run(soak(seen, load, options.connections, say, seconds=seconds))
+            if load.waits:
+                tell_shares(load.waits, say)
         return judge(seen, say)
 
 

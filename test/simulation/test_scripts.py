@@ -68,6 +68,13 @@ def test_the_strikes_of_a_seed_written_down_give_the_same_history(report: Report
     assert perform(read_script(write_script(whole))).digest == report.digest
 
 
+def test_those_that_came_give_it_too_with_those_that_found_nothing_to_strike(
+    report: Report,
+) -> None:
+    came = Script(SEED, strikes=report.strikes)
+    assert perform(read_script(write_script(came))).digest == report.digest
+
+
 def test_what_was_left_out_does_not_strike(report: Report) -> None:
     assert report.strikes
     again = perform(Script(SEED, strikes=report.strikes[:1]))
