@@ -22,6 +22,7 @@ MEASURES: Final = (
     "acknowledged requests",
     "acknowledged before the calm",
     "unknown outcomes",
+    "milliseconds until a majority served",
 )
 """What is told of all runs by its least, its median and its most."""
 
@@ -174,6 +175,7 @@ def _measured(report: Report) -> dict[str, int]:
         counts["done"],
         counts["done before the calm"],
         counts["unknown"],
+        round((report.alive_s or 0.0) * 1000),
     )
     return dict(zip(MEASURES, numbers, strict=True))
 

@@ -100,12 +100,14 @@ class World(Observer):
 
     @property
     def is_whole(self) -> bool:
-        """Whether all nodes run and vote."""
+        """Whether all nodes run, vote, and would serve."""
         return all(map(self._is_whole, self.servers))
 
     def _is_whole(self, server: Server) -> bool:
-        replica = self._replica(server)
-        return replica is not None and replica.probation is None and not server.stopping
+        # A node that repairs its disk goes on in its process, with another replica soon.
+        replica, member = self._replica(server), server.member
+        serves = member is not None and member.trouble() is None and not server.stopping
+        return serves and replica is not None and replica.probation is None
 
     def _replica(self, server: Server) -> Replica | None:
         """Return the replica of a node that runs and takes part, not that of an earlier process."""
