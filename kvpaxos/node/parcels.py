@@ -19,6 +19,7 @@ from kvpaxos.paxos.messages import (
     ReadSlot,
     Reply,
     Request,
+    Withdraw,
 )
 from kvpaxos.wire.chunks import Parcel, packed
 from kvpaxos.wire.codec import encode
@@ -29,7 +30,7 @@ REPLIES: Final[frozenset[type[Frame]]] = frozenset(get_args(Reply))
 MESSAGES: Final = REQUESTS | REPLIES
 
 EXPRESS: Final[frozenset[type[Message]]] = frozenset(
-    (Ping, Pong, Prepare, Confirm, Confirmed, AskReadSlot, ReadSlot, Accepted, Nack)
+    (Ping, Pong, Prepare, Withdraw, Confirm, Confirmed, AskReadSlot, ReadSlot, Accepted, Nack)
 )
 """Messages that are short, and true whether or not what was sent before them has come: they
 overtake it where it waits. Heartbeats are made true, by `as_told`."""

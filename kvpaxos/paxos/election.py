@@ -28,6 +28,7 @@ from kvpaxos.paxos.messages import (
     Request,
     TakeOver,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.peers import LONG_AGO, Peers
 from kvpaxos.paxos.proposer import Following, Leading, Preparing, Role
@@ -234,6 +235,22 @@ class Election:
         self._attempts += 1
         return self._lose_leader(now)
 
+    def _withdraw(self, now: float) -> Effects:
+        """Stop standing, or leading. Nobody is to wait for us, who will not try again soon."""
+        role, effects = self.role, self.step_down(now)
+        if isinstance(role, Preparing):
+            # It shows the ballot, as the Prepare did, and waits for the same sync.
+            withdraw = Withdraw(role.ballot)
+            others = tuple(Envelope(node, withdraw) for node in self._peers.known)
+            effects += Effects(replies=others)
+        return effects
+
+    def withdrawn(self, ballot: Ballot, now: float) -> None:
+        """Give a candidate no more time that reaches too few, if it is who we promised to last."""
+        role = self.role
+        if isinstance(role, Following) and role.yields and ballot == self._acceptor.promised:
+            self.role = Following(ZERO_BALLOT, now, min(role.stand_at, now + self._jitter()))
+
     # Time.
 
     def tick(self, tick: Ticked, now: float) -> Effects:
@@ -261,8 +278,8 @@ class Election:
                 return self._lose_leader(now)
             case Preparing(deadline=deadline) if now >= deadline and not self.slow_disk(now):
                 return self.step_down(now)
-            case Leading() if self._peers.cut_off(now):
-                return self.step_down(now)
+            case Preparing() | Leading() if self._peers.cut_off(now):
+                return self._withdraw(now)
             case Leading() if self._stuck or (self.closing(now) and not self.role.open):
                 return self._hand_over(self.role, now)
             case _:

@@ -103,7 +103,7 @@ class Forwarding:
 
     def gives_up(self, leader: Ballot, now: float) -> bool:
         """Whether ``leader``, though it is heard, has got nothing done for long."""
-        if leader != self._leader or not self.outbox.has_sent:
+        if leader == ZERO_BALLOT or leader != self._leader or not self.outbox.has_sent:
             return False
         stall_max_s = STALLS_MAX * self._peers.patience_s + self._peers.retry_s + self._transfer_s
         if now - max(self._progress_at, self._decided_at) < stall_max_s:

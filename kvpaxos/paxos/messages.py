@@ -152,6 +152,13 @@ class TakeOver:
 
 
 @dataclass(frozen=True, slots=True)
+class Withdraw:
+    """The candidate of ``ballot`` reaches no quorum any more: nobody need give it time."""
+
+    ballot: Ballot
+
+
+@dataclass(frozen=True, slots=True)
 class Chosen:
     """What ``ballot`` offered in ``slot`` is decided. Also a heartbeat, and answered as one.
 
@@ -205,6 +212,7 @@ Request: TypeAlias = (
     | Rejoin
     | AskState
     | StateDigest
+    | Withdraw
 )
 
 

@@ -63,6 +63,7 @@ from kvpaxos.paxos.messages import (
     StatePiece,
     TakeOver,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.outbox import Outbox
 from kvpaxos.paxos.peers import Peers
@@ -189,6 +190,8 @@ class Replica:
                 return self.acceptor.confirm(sender, message)
             case TakeOver(ballot):
                 return self.election.take_over(ballot, now)
+            case Withdraw(ballot):
+                self.election.withdrawn(ballot, now)
             case Chosen() | AskState() | StateDigest():
                 pass  # A log is not agreed on slot by slot; and states are not its business.
             case Rejoin(incarnation):
@@ -324,14 +327,10 @@ class Replica:
         self.peers.observe(tick.lag_s, tick.sync_s)
         late = self.forwarding.outbox.expire(now) + self.forwarding.reads.expire(now)
         effects = Effects(expired=late) + self.election.tick(tick, now)
-        role = self.role
+        role, slow, forwarding = self.role, self.election.slow_disk(now), self.forwarding
         if isinstance(role, Leading):
             effects += self._leadership.offer_again(role, now)
-        elif (
-            isinstance(role, Following)
-            and not self.election.slow_disk(now)
-            and self.forwarding.gives_up(role.leader, now)
-        ):
+        elif isinstance(role, Following) and not slow and forwarding.gives_up(role.leader, now):
             effects += self.election.resent(now)
         return effects + self._forget()
 

@@ -39,6 +39,7 @@ from kvpaxos.paxos.messages import (
     TakeOver,
     Vote,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.records import (
     DecidedThrough,
@@ -203,6 +204,7 @@ MESSAGES: Final = (
     Kind(11, Rejoin, (count,)),
     Kind(12, AskState, (count, raw)),
     Kind(13, StateDigest, (count, raw)),
+    Kind(14, Withdraw, (_ballot,)),
     Kind(33, Promise, (_ballot, _votes, count, count, count, count, incarnations)),
     Kind(34, Accepted, (_ballot, count, incarnations)),
     Kind(35, Nack, (_ballot, _ballot)),

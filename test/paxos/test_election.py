@@ -26,6 +26,7 @@ from kvpaxos.paxos.messages import (
     Promise,
     TakeOver,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.proposer import Following, Preparing
 from kvpaxos.paxos.quorum import Quorum
@@ -392,6 +393,52 @@ class TestStanding:
         bench = Bench(limits=Limits(ahead_slots_max=10))
         bench.live(0.9 * TIMING.patience_s, both={B: says, C: SILENT})
         assert bench.ballots != []
+
+
+class TestGivingTime:
+    """How long a candidate is let alone by whoever has promised to it."""
+
+    THEIRS: Final = Ballot(9, C)
+
+    def promised(self) -> Bench:
+        bench = Bench(random=Widest())
+        bench.touch(B, C)
+        bench.receive(C, Prepare(self.THEIRS, ONE))
+        return bench
+
+    def test_one_that_has_not_withdrawn_has_time_to_win(self) -> None:
+        bench = self.promised()
+        bench.live(TIMING.patience_s, both=EVERYBODY_SILENT)
+        assert bench.ballots == []
+
+    def test_one_that_has_is_given_none(self) -> None:
+        bench = self.promised()
+        bench.receive(C, Withdraw(self.THEIRS))
+        bench.live(0.5 * TIMING.patience_s, both=EVERYBODY_SILENT)
+        assert bench.ballots == [Ballot(10, A)]
+
+    def test_that_an_earlier_one_has_does_not_matter(self) -> None:
+        bench = self.promised()
+        bench.receive(B, Withdraw(Ballot(8, B)))
+        bench.live(TIMING.patience_s, both=EVERYBODY_SILENT)
+        assert bench.ballots == []
+
+    def test_who_reaches_no_quorum_any_more_gives_up_however_long_it_may_try(self) -> None:
+        bench = Bench()
+        for _ in range(3):
+            time_to_win(bench)
+            bench.live(LONG_S, both=EVERYBODY_SILENT, until=lambda: not bench.stands())
+        assert time_to_win(bench) > 3 * TIMING.patience_s
+        ballot = bench.ballots[-1]
+        bench.live(1.5 * TIMING.patience_s, dialed_by=EVERYBODY_SILENT)
+        assert not bench.stands()
+        told = [one for effects in bench.history for one in messages(effects, Withdraw)]
+        assert told == [(B, Withdraw(ballot)), (C, Withdraw(ballot))]
+
+    def test_it_says_so_no_sooner_than_its_ballot_is_durable(self) -> None:
+        bench, ballot = candidate()
+        bench.live(LONG_S, until=lambda: not bench.stands())
+        assert [one.message for one in bench.history[-1].replies] == 2 * [Withdraw(ballot)]
 
 
 LONG_S: Final = 20.0
@@ -901,6 +948,15 @@ class TestSlowDisks:
         bench.live(1.9 * self.SYNC_S, both=EVERYBODY_SILENT)
         assert bench.ballots == []
         bench.live(0.2 * self.SYNC_S, both=EVERYBODY_SILENT, until=bench.stands)
+        assert bench.stands()
+
+    def test_but_no_longer_once_it_has_withdrawn(self) -> None:
+        bench = Bench()
+        bench.touch(B, C)
+        bench.receive(B, Prepare(Ballot(1, B), ONE))
+        self.sync(bench, EVERYBODY_SILENT)
+        bench.receive(B, Withdraw(Ballot(1, B)))
+        bench.live(self.SYNC_S, both=EVERYBODY_SILENT)
         assert bench.stands()
 
     def test_who_has_promised_to_nobody_does_not_wait(self) -> None:

@@ -222,6 +222,13 @@ class TestGivingUp:
         settle(forwarding, 1, 0.1)
         assert not forwarding.gives_up(LEADER, 100.0)
 
+    def test_not_if_there_is_none_to_be_given_up(self) -> None:
+        forwarding = make()
+        want(forwarding, 11)
+        sent(forwarding, LEADER, 10.0)
+        assert forwarding.gives_up(LEADER, 20.0)
+        assert not forwarding.gives_up(ZERO_BALLOT, 20.0)
+
     def test_not_if_another_was_asked(self) -> None:
         forwarding = make()
         want(forwarding, 11)

@@ -29,6 +29,7 @@ from kvpaxos.paxos.messages import (
     Report,
     TakeOver,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Promised, Rejoined, Renewed
@@ -185,6 +186,7 @@ class TestOnProbation:
             Confirm(HIGH, 1),
             Rejoin(2),
             TakeOver(LOW),
+            Withdraw(LOW),
             Promise(HIGH, (), NO_SLOT, ONE),
             Accepted(HIGH, ONE),
             Nack(LOW, HIGH),

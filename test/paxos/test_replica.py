@@ -42,6 +42,7 @@ from kvpaxos.paxos.messages import (
     TakeOver,
     Vote,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.records import DecidedThrough, Installed, Learned
 from test.paxos.bench import TIMING, Bench, messages
@@ -197,6 +198,7 @@ EVERYTHING: Final[tuple[Message, ...]] = (
     AskReadSlot(1),
     Confirm(HIGH, 1),
     TakeOver(HIGH),
+    Withdraw(HIGH),
     promise(),
     Accepted(HIGH, ONE),
     Nack(LOW, HIGH),

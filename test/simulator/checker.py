@@ -26,6 +26,7 @@ from kvpaxos.paxos.messages import (
     TakeOver,
     Vote,
     Watermark,
+    Withdraw,
 )
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import Rejoined, Renewed, ReplicaRecord
@@ -232,7 +233,7 @@ def _agree(votes: Sequence[Cast]) -> bool:
 def _shown(node: NodeId, message: Message) -> Ballot:
     """Return the ballot that ``node`` must not forget, now that it shows it."""
     match message:
-        case Prepare(ballot) | Promise(ballot) | Accepted(ballot):
+        case Prepare(ballot) | Promise(ballot) | Accepted(ballot) | Withdraw(ballot):
             return ballot
         case Accept(ballot) | Watermark(ballot) | Confirm(ballot) | TakeOver(ballot):
             return ballot

@@ -30,6 +30,7 @@ MESSAGES: Final[dict[type[messages.Message], st.SearchStrategy[messages.Message]
     messages.AskReadSlot: st.builds(messages.AskReadSlot, counts),
     messages.Confirm: st.builds(messages.Confirm, ballots, counts),
     messages.TakeOver: st.builds(messages.TakeOver, ballots),
+    messages.Withdraw: st.builds(messages.Withdraw, ballots),
     messages.Rejoin: st.builds(messages.Rejoin, counts),
     messages.AskState: st.builds(messages.AskState, counts, octets),
     messages.StateDigest: st.builds(messages.StateDigest, counts, octets),

@@ -62,6 +62,7 @@ def test_tags_are_never_given_to_another_class() -> None:
         11: "Rejoin",
         12: "AskState",
         13: "StateDigest",
+        14: "Withdraw",
         33: "Promise",
         34: "Accepted",
         35: "Nack",
