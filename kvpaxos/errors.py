@@ -125,11 +125,15 @@ class JournalDamaged(StartError):
     def __init__(self, path: str, offset: int, what: str) -> None:
         super().__init__(
             f"{path}: {what} at byte {offset} is damaged; this node will not vote on it."
-            " A node that has other members comes back without it; one that has none needs a sound"
-            " copy of this same disk, or a backup."
+            " A node that has other members has it mended, or comes back without it; one that has"
+            " none needs a sound copy of this same disk, or a backup."
         )
         self.path = path
         self.offset = offset
+
+
+class RunOver(KvPaxosError):
+    """This run of a node has done what it was there for, and the next one is to begin."""
 
 
 class StateDamaged(StartError):

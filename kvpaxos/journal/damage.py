@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kvpaxos.errors import JournalDamaged
+from kvpaxos.journal.format import Digest
 from kvpaxos.journal.marks import Entry
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT
 from kvpaxos.paxos.records import Forming
@@ -20,6 +21,7 @@ class Damage:
     :ivar what: what was there, in words.
     :ivar entry: what the end mark says of the record that was there. None if it is not one
         record, or if its mark is lost too.
+    :ivar before: the chain's digest before that record; empty if it is not known.
     """
 
     path: Path
@@ -27,6 +29,7 @@ class Damage:
     length: int
     what: str
     entry: Entry | None = None
+    before: Digest = b""
 
 
 class DamagedRecords(JournalDamaged):

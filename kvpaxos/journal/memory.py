@@ -131,6 +131,32 @@ class MemoryFiles(Files):
         return self._handle
 
 
+class StandInFiles(MemoryFiles):
+    """Files in memory, for a journal in the place of one on a disk: it holds the lock of that one.
+
+    :param files: where that one is. Nothing of it is read or changed.
+    """
+
+    def __init__(self, files: Files) -> None:
+        super().__init__()
+        self._real = files
+        self._real_locks: dict[int, int] = {}
+
+    @override
+    def lock(self, path: Path) -> int:
+        real = self._real.lock(path)
+        handle = super().lock(path)
+        self._real_locks[handle] = real
+        return handle
+
+    @override
+    def close(self, handle: int) -> None:
+        super().close(handle)
+        real = self._real_locks.pop(handle, None)
+        if real is not None:
+            self._real.close(real)
+
+
 class _Pages:
     """The bytes of one file: pages by their numbers, and zeros where there is no page."""
 

@@ -26,7 +26,7 @@ from kvpaxos.journal.header import Header, encode_header, header_copies, read_he
 from kvpaxos.journal.reading import read_around
 from kvpaxos.journal.scan import Findings, scan
 from kvpaxos.journal.state import JournalState
-from kvpaxos.paxos.records import Record
+from kvpaxos.paxos.records import Forming, Record
 
 SPARE: Final = "spare-"
 """How the names of files begin that are not part of the journal yet."""
@@ -81,8 +81,7 @@ def recover(directory: Directory) -> Replay | None:
     if numbers:
         segments, damage = find_segments(directory, numbers)
         if damage:
-            known = (segment.header.forming for segment in segments)
-            raise DamagedRecords(*damage, forming=next(filter(None, known), None))
+            raise DamagedRecords(*damage, forming=_forming(segments))
         replay = _replay(directory, segments)
         # A deletion that was cut short is completed.
         first = segments[0].header.number
@@ -181,13 +180,19 @@ def _replay(directory: Directory, segments: Sequence[Segment]) -> Replay:
         missing = directory.path / segment_name(last.number + 1)
         damage.append(Damage(missing, 0, 0, MISSING))
     if damage:
-        raise DamagedRecords(*damage, forming=replay.state.forming)
+        raise DamagedRecords(*damage, forming=replay.state.forming or _forming(segments))
     for segment, found in zip(segments, findings, strict=True):
         _mend(directory, segment, found)
         replay.mended += found.mended
     replay.records = last.records + found.records
     replay.digest, replay.low, replay.torn = found.digest, found.low, found.torn
     return replay
+
+
+def _forming(segments: Sequence[Segment]) -> Forming | None:
+    """Return whose journal it is, as far as a header says so."""
+    known = (segment.header.forming for segment in segments)
+    return next(filter(None, known), None)
 
 
 def _scan(

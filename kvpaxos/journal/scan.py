@@ -237,7 +237,7 @@ class _Scan:
             if record is not None and record.digest == entry.digest:
                 self._visit(record, *self._decode(record))
             else:
-                self._damage(offset, end, name_record(entry), entry)
+                self._damage(offset, end, name_record(entry), entry, found.digest)
             offset, found.digest = end, entry.digest
 
     def _take(self, records: Iterable[Sound]) -> list[bytes]:
@@ -285,8 +285,10 @@ class _Scan:
         found.low -= len(mark)
         found.marks.append(Patch(found.low, mark))
 
-    def _damage(self, start: int, end: int, what: str, entry: Entry | None = None) -> None:
-        self.found.damage.append(Damage(self._path, start, end - start, what, entry))
+    def _damage(
+        self, start: int, end: int, what: str, entry: Entry | None = None, before: Digest = b""
+    ) -> None:
+        self.found.damage.append(Damage(self._path, start, end - start, what, entry, before))
 
     def _is_free(self, start: int, end: int) -> bool:
         return self._data.count(0, start, end) == max(end - start, 0)

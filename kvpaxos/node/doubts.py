@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.formation import EMPTY, Standing
 from kvpaxos.paxos.quorum import Quorum
+from kvpaxos.paxos.recall import Inquiry
 from kvpaxos.paxos.rejoin import Probation
 
 _NEW_DISK = "this node has a new disk and does not vote yet: "
@@ -37,6 +38,19 @@ def unfit(awaited: Collection[NodeId], standings: Standings, remains: str) -> st
     if not awaited:
         return None
     return f"{_NEW_DISK}it waits for word from {_named(awaited, standings)}{_told(remains)}"
+
+
+def unmended(inquiry: Inquiry, standings: Standings) -> str:
+    """Return what a node waits for whose journal is being mended."""
+    count = len(inquiry.wanted)
+    if not count:
+        return "this node is mending its journal, and does not vote yet"
+    first = min(wanted.slot for wanted in inquiry.wanted)
+    slots = f"slot {first}" if count == 1 else f"slot {first} and {count - 1} others"
+    return (
+        "this node's journal is damaged, and it does not vote before that is mended: it asks what"
+        f" was in {slots}, and waits for word from {_named(inquiry.awaited, standings)}"
+    )
 
 
 def on_probation(probation: Probation, standings: Standings, remains: str) -> str:

@@ -30,12 +30,14 @@ def introduction(
     state: State,
     *,
     may_rejoin: bool,
+    is_mending: bool,
     random: Random,
 ) -> Handshake:
     """Return the handshake for a run of ``node`` that begins.
 
     :param may_rejoin: its disk, if it is empty, may be a new one of an old member. Then it can
         be part of no new cluster, unless none of the members keeps anything.
+    :param is_mending: the journal stands in for one that is being mended.
     """
 
     def held() -> Holds:
@@ -47,8 +49,9 @@ def introduction(
         node,
         cluster.members,
         f"{random.getrandbits(128):032x}",
-        may_form=cluster.options.volatile or not may_rejoin,
+        may_form=cluster.options.volatile or not (may_rejoin or is_mending),
         may_rejoin=may_rejoin and state.applied == NO_SLOT,
+        is_mending=is_mending,
     )
     return Handshake(
         formation,

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kvpaxos.node.connection import Connection, LinkError
 from kvpaxos.node.dialer import Dialer
+from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Standing
 from kvpaxos.paxos.messages import Incarnations
-from kvpaxos.wire.greeting import Holds
+from kvpaxos.paxos.recall import RecallMessage
+from kvpaxos.wire.chunks import packed
+from kvpaxos.wire.greeting import Holds, encode_greeting
 
 
 @dataclass(slots=True)
@@ -80,6 +84,16 @@ class Link:
             # is dead; the one of the same kind is useless in any case.
             if other is obsolete or other.theirs.process != connection.theirs.process:
                 other.drop(LinkError("lost", "a newer connection took its place"))
+
+    def tell(self, messages: Sequence[RecallMessage], switches: Switches) -> None:
+        """Send ``messages`` by one connection, in this order, whatever the standings are."""
+        switch = switches.sending(self.peer)
+        for connection in self.connections()[:1]:
+            for message in messages:
+                if switches.loses(switch):
+                    self.dropped["switched off"] += 1
+                elif not connection.outgoing.put(packed(encode_greeting(message)), switch=switch):
+                    self.dropped["queue full"] += 1
 
     def remove(self, connection: Connection) -> None:
         """Let go of ``connection``, which is gone."""

@@ -30,16 +30,15 @@ from kvpaxos.node.dialer import Dialer
 from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.link import Link
 from kvpaxos.node.listener import Listener
-from kvpaxos.node.outgoing import EXPRESS_BYTES_MAX, queue_bytes_max
 from kvpaxos.node.parcels import EXPRESS, MESSAGES, REPLIES, REQUESTS, Packer, as_told
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Form, FormationMessage, Standing, Stands
 from kvpaxos.paxos.messages import Incarnations, Message
+from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
 from kvpaxos.paxos.records import NodeRecord
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.wire.chunks import MESSAGE_BYTES_MAX
-from kvpaxos.wire.framing import FRAME_BYTES_MAX
 from kvpaxos.wire.greeting import Frame, Hello, Holds, Identity, Refused, Welcome
 
 STRANGERS_MAX: Final = 64
@@ -70,6 +69,7 @@ class Links(MultiService):
         switches: Switches,
         persist: Callable[[Sequence[NodeRecord]], Deferred[None]],
         deliver: Callable[[NodeId, int, Message], None],
+        recall: Callable[[NodeId, RecallMessage], None],
         dialed: Callable[[NodeId], None],
         lost: Callable[[NodeId], None],
         formed: Callable[[str], None],
@@ -85,6 +85,7 @@ class Links(MultiService):
         :param peers: how to dial each of the other members. (An entry for this node is not used.)
         :param persist: journals records, and fires once they would survive a power cut.
         :param deliver: takes each message: its sender, its group, and itself.
+        :param recall: takes what members say about damaged journals, formed or not.
         :param dialed: is told when messages can be sent to a peer; ``lost``, when no longer.
         :param formed: is told the cluster's id once, when this node is or becomes a formed
             member of it: always before any message.
@@ -103,6 +104,7 @@ class Links(MultiService):
         )
         self._ear = Listener(listener, ConnectionFactory(self._accept))
         self._deliver = deliver
+        self._recall = recall
         self._on_dialed = dialed
         self._on_lost = lost
         self._on_formed = formed
@@ -177,6 +179,10 @@ class Links(MultiService):
         else:
             link.dropped["queue full"] += 1
 
+    def tell(self, to: NodeId, messages: Sequence[RecallMessage]) -> None:
+        """Send to a member, formed or not. Any of them may be lost."""
+        self._links[to].tell(messages, self.switches)
+
     def pause(self) -> None:
         """Read no more from peers."""
         self._paused = True
@@ -250,6 +256,8 @@ class Links(MultiService):
             link.dropped["switched off"] += 1
         elif type(content) in MESSAGES:
             self._message(link, connection, group, cast(Message, content))
+        elif isinstance(content, Recall | Told | Recalled):
+            self._recall(link.peer, content)
         else:
             self._greeting(
                 link, connection, cast(FormationMessage | Hello | Welcome | Refused, content)
@@ -404,14 +412,3 @@ class Links(MultiService):
 
     def _greeted(self) -> list[Connection]:
         return [one for link in self._links.values() for one in link.connections()]
-
-
-def link_limits(message_bytes_max: int) -> dict[str, int]:
-    """Return what is bounded here, for the operator."""
-    return {
-        "frame_bytes_max": FRAME_BYTES_MAX,
-        "peer_message_bytes_max": message_bytes_max,
-        "peer_queue_bytes_max": queue_bytes_max(message_bytes_max),
-        "peer_express_bytes_max": EXPRESS_BYTES_MAX,
-        "strangers_max": STRANGERS_MAX,
-    }

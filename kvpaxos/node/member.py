@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvpaxos.engine.shelf import Shelf
-from kvpaxos.errors import JournalDamaged, KvPaxosError, StartError, StateDamaged
+from kvpaxos.errors import JournalDamaged, KvPaxosError, RunOver, StartError, StateDamaged
 from kvpaxos.node.node import Node
 from kvpaxos.node.repairs import REPAIRS_MAX, REPAIRS_S, Repairs
 
@@ -44,6 +44,7 @@ class Member(Service):
     :param refuse: is told why the node cannot start, and does not return.
     :param fatal: is told once, in a sentence, why the node had to stop by itself.
     :ivar node: the run that is under way, or was the last one.
+    :ivar repairs: what became of damage, as it was given.
     """
 
     _log = Logger()
@@ -60,7 +61,7 @@ class Member(Service):
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._make = make
-        self._repairs = repairs
+        self.repairs = repairs
         self._shelf = shelf
         self._alone = alone
         self._refuse = refuse
@@ -114,7 +115,11 @@ class Member(Service):
 
     def _halted(self, error: Exception) -> None:
         """Take note that the node had to stop by itself, and repair what can be."""
-        if not isinstance(error, DAMAGE) or not self.running or self._alone:
+        if isinstance(error, RunOver):
+            if self.running:
+                self._repairing = Deferred.fromCoroutine(self._repair(error))
+                self._repairing.addErrback(self._broken)
+        elif not isinstance(error, DAMAGE) or not self.running or self._alone:
             self._fatal(str(error))
         elif not self._may_repair(error):
             self._fatal(str(_too_often(error)))
@@ -123,9 +128,9 @@ class Member(Service):
 
     def _may_repair(self, error: Exception) -> bool:
         """Say that ``error`` is going to be repaired, unless that was so too often lately."""
-        if not self._repairs.may_start_again(self._monotonic()):
+        if not self.repairs.may_start_again(self._monotonic()):
             return False
-        self._repairs.note(str(error))
+        self.repairs.note(str(error))
         self._log.warn(
             "damage was found, and this node starts again to repair it: {error}", error=error
         )
@@ -148,7 +153,7 @@ class Member(Service):
     def _renew(self, error: Exception) -> None:
         """Make the next run. A damaged journal is found again when that opens it."""
         if isinstance(error, StateDamaged):
-            self._repairs.put_state_aside(self._shelf(), error)
+            self.repairs.put_state_aside(self._shelf(), error)
         self.node = self._make(_raise, self._halted)
         self._stopped = False
 

@@ -22,7 +22,7 @@ from twisted.python.failure import Failure
 from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterConfig, NodeConfig
-from kvpaxos.engine.shelf import Shelf
+from kvpaxos.engine.shelf import MemoryShelf, Shelf
 from kvpaxos.errors import KvPaxosError, StartError
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.departure import Departure
@@ -33,6 +33,7 @@ from kvpaxos.node.face import JOURNAL_PAGE_BYTES_MAX, Face
 from kvpaxos.node.http.store import Described, LinkChange
 from kvpaxos.node.joining import doors, introduction
 from kvpaxos.node.links import Links
+from kvpaxos.node.mender import mender_of
 from kvpaxos.node.overview import Overview, core_limits
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.platform import SYSTEM, Platform
@@ -86,14 +87,13 @@ class Node(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]
         self.node = NodeId(config.node)
         self.journal = journal
-        self._shelf = shelf
+        # A journal that stands in for another one has no state.
+        self._shelf = MemoryShelf() if repairs.mending else shelf
         self._repairs = repairs
         self._may_rejoin = may_rejoin or repairs.without_journal
         self._members = tuple(map(NodeId, cluster.members))
-        self._cluster = cluster
-        self._config = config
-        self._reactor = reactor
-        self._random = random
+        self._cluster, self._config = cluster, config
+        self._reactor, self._random = reactor, random
         self._refuse, self._fatal, self._shutdown = refuse, fatal, shutdown
         self._monotonic, self._platform = monotonic, platform
         self._boot = journal.recovered.boot + 1
@@ -138,6 +138,8 @@ class Node(MultiService):
         if replayed := replay(self.journal, self._state, alone=alone):
             self._log.info("executed {count} slots from the journal", count=replayed)
         self._links = self._make_links()
+        parts = (self._config, self._repairs, self._platform, self._reactor)
+        self._mender = mender_of(self._links, *parts, over=self.halt, failed=self._broken)
         # Its threads own the journal from here on: nothing that follows can fail.
         self._disk = Disk(
             self.journal,
@@ -159,7 +161,7 @@ class Node(MultiService):
         self._overview.opened(self._disk, self._links, self._persister, self._space, self._states)
         owned = (self._cluster, self.journal, self._state, self._repairs, self._platform.threads)
         self._scanner = scanner_of(*owned, reactor=self._reactor, failed=self._broken)
-        self._overview.scanner = self._scanner
+        self._overview.scanner, self._overview.mender = self._scanner, self._mender
 
     async def _start(self) -> None:
         # Nobody is to see this run of the node before it is sure to count it.
@@ -172,7 +174,7 @@ class Node(MultiService):
             return
         self._trouble = outside(self.node, self._members, self._overview.remains())
         always = (self._links, self._persister, self._prober, self._space, self._scanner)
-        for part in (*always, self._states.comparer):
+        for part in (*always, self._states.comparer, self._mender):
             part.setServiceParent(self)  # type: ignore[no-untyped-call]
         MultiService.startService(self)
 
@@ -259,13 +261,10 @@ class Node(MultiService):
         )
 
     def _make_links(self) -> Links:
+        own = (self._cluster, self.node, self.journal, self._state)
+        is_mending = self._repairs.mending is not None
         handshake = introduction(
-            self._cluster,
-            self.node,
-            self.journal,
-            self._state,
-            may_rejoin=self._may_rejoin,
-            random=self._random,
+            *own, may_rejoin=self._may_rejoin, is_mending=is_mending, random=self._random
         )
         return Links(
             self._reactor,
@@ -280,6 +279,7 @@ class Node(MultiService):
             ),
             persist=self._persist,
             deliver=self._deliver,
+            recall=lambda *told: self._mender.take(*told),  # noqa: PLW0108  (it is made later)
             dialed=lambda peer: self._post(Dialed(peer)),
             lost=lambda peer: self._post(Lost(peer)),
             formed=lambda cluster: self._formed(cluster, handshake.formation),

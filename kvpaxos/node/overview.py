@@ -11,7 +11,9 @@ from kvpaxos.node import doubts
 from kvpaxos.node.comparer import COMPARE_SLOTS
 from kvpaxos.node.disk import Disk
 from kvpaxos.node.driver import INBOX_MAX, LOOKUP_BYTES_MAX, LOOKUP_COMMANDS_MAX, Driver
-from kvpaxos.node.links import Links, link_limits
+from kvpaxos.node.links import STRANGERS_MAX, Links
+from kvpaxos.node.mender import Mender
+from kvpaxos.node.outgoing import EXPRESS_BYTES_MAX, queue_bytes_max
 from kvpaxos.node.persister import FLUSH_AGE_S, FLUSH_BYTES, Persister
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.scanner import Scanner
@@ -20,6 +22,7 @@ from kvpaxos.node.states import States
 from kvpaxos.paxos.comparison import SLOTS_MAX
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.version import VERSION
+from kvpaxos.wire.framing import FRAME_BYTES_MAX
 
 
 class Overview:
@@ -46,6 +49,7 @@ class Overview:
         self.space: Space | None = None
         self.states: States | None = None
         self.scanner: Scanner | None = None
+        self.mender: Mender | None = None
         self._repairs = repairs
         self._node = node
         self._cluster = cluster
@@ -97,10 +101,14 @@ class Overview:
         return doubts.left_alone(standings, quorum, replica.learner.decided_through)
 
     def delay(self) -> str | None:
-        """Return why this node, on a new disk, does not come into its cluster yet, or None."""
+        """Return why this node, on a new or damaged disk, is not in its cluster yet, or None."""
         if self.driver is not None or self.links is None or self.halted:
             return None
-        return doubts.unfit(self.links.awaited(), self.links.standings(), self.remains())
+        standings = self.links.standings()
+        inquiry = None if self.mender is None else self.mender.inquiry
+        if inquiry is not None:
+            return doubts.unmended(inquiry, standings)
+        return doubts.unfit(self.links.awaited(), standings, self.remains())
 
     def remains(self) -> str:
         """Return where this node's old journal is kept, if that was damaged; else nothing."""
@@ -152,6 +160,8 @@ class Overview:
         if self.driver is not None:
             probation = self.driver.replica.probation
             return sorted(probation.awaited) if probation is not None else []
+        if self.mender is not None and self.mender.inquiry is not None:
+            return list(self.mender.inquiry.awaited)
         return sorted(self.links.awaited()) if self.links is not None else []
 
     def _describe_peers(self) -> list[dict[str, object]]:
@@ -199,3 +209,14 @@ _UNFORMED: Final = {
 def core_limits(cluster: ClusterConfig) -> Limits:
     """Return the bounds of a replica of ``cluster``."""
     return Limits(command_bytes_max=cluster.limits.command_bytes_max)
+
+
+def link_limits(message_bytes_max: int) -> dict[str, int]:
+    """Return what is bounded here, for the operator."""
+    return {
+        "frame_bytes_max": FRAME_BYTES_MAX,
+        "peer_message_bytes_max": message_bytes_max,
+        "peer_queue_bytes_max": queue_bytes_max(message_bytes_max),
+        "peer_express_bytes_max": EXPRESS_BYTES_MAX,
+        "strangers_max": STRANGERS_MAX,
+    }

@@ -107,6 +107,7 @@ def formation_of(
     *,
     may_form: bool = True,
     may_rejoin: bool = False,
+    is_mending: bool = False,
 ) -> Formation:
     """Return how far the journal says that ``node`` has come into a cluster of ``members``.
 
@@ -120,6 +121,7 @@ def formation_of(
         fresh_cluster=fresh_cluster,
         may_form=may_form,
         may_rejoin=may_rejoin,
+        is_mending=is_mending,
     )
 
 

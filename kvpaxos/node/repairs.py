@@ -1,7 +1,8 @@
-"""What was found damaged in a node's directory: moved out of the way, kept, and told of.
+"""What was found damaged in a node's directory: mended, or moved out of the way, kept, and told of.
 
-A damaged journal may lack votes, and the state that came of it is worth nothing without it. So both
-are moved, and the node comes back as with a new disk (see `kvpaxos.paxos.rejoin`). The state goes
+A damaged journal is mended in place, where that can be done (see `kvpaxos.journal.mending`).
+Otherwise it may lack votes, and the state that came of it is worth nothing without it. So both are
+moved, and the node comes back as with a new disk (see `kvpaxos.paxos.rejoin`). The state goes
 first, and the journal's own directory in one step: until that has happened the journal is there, is
 found damaged again by whoever comes next, and this begins anew. From then on its new name says that
 this node belongs to a cluster which is formed, and may be part of no other.
@@ -19,6 +20,7 @@ from twisted.logger import Logger
 from kvpaxos.engine.shelf import DAMAGED_JOURNAL, DAMAGED_STATE, STATE, Shelf
 from kvpaxos.errors import JournalDamaged
 from kvpaxos.journal.files import OS_FILES, Directory, Files
+from kvpaxos.journal.mending import Mending
 from kvpaxos.journal.recovery import recover
 
 JOURNAL: Final = "journal"
@@ -44,10 +46,16 @@ class Repairs:
     :ivar count: how often the node was started again because of damage.
     :ivar findings: what was found lately, the newest last: a sentence each.
     :ivar set_aside: what was moved out of the way and is still there, since whenever.
+    :ivar mended: how many records of the journal were made again in place.
+    :ivar mending: what others are to be asked for, while the journal is being mended; else None.
+    :ivar given_up: the journal is damaged, and was found to be beyond mending.
     """
 
     def __init__(self, data: Path, files: Files = OS_FILES) -> None:
         self.count = 0
+        self.mended = 0
+        self.mending: Mending | None = None
+        self.given_up = False
         self.findings: deque[str] = deque(maxlen=FINDINGS_MAX)
         self._data = data
         self._files = files
@@ -56,9 +64,14 @@ class Repairs:
         self.look()
 
     @property
+    def journals_aside(self) -> list[Path]:
+        """Which journals were set aside, and are still there."""
+        return [path for path in self.set_aside if path.name.startswith(DAMAGED_JOURNAL)]
+
+    @property
     def without_journal(self) -> bool:
         """Whether a journal was set aside: an empty one is that of a lost disk then."""
-        return any(path.name.startswith(DAMAGED_JOURNAL) for path in self.set_aside)
+        return bool(self.journals_aside)
 
     @property
     def kept(self) -> str:
@@ -86,6 +99,19 @@ class Repairs:
         self.count += 1
         return True
 
+    def mend_journal(self, mending: Mending) -> None:
+        """Write what was made again into the damaged journal, whose lock somebody has.
+
+        :raises DamagedRecords: something is damaged still, or something else.
+        :raises DiskError: the disk refuses. To try again is safe.
+        """
+        mending.write(Directory(self._files, self._data / JOURNAL))
+        self.mended += mending.records
+        _log.warn(
+            "the journal was mended in place: {count} damaged records are again what they were",
+            count=mending.records,
+        )
+
     def put_journal_aside(self, shelf: Shelf) -> None:
         """Move the damaged journal out of the way, durably, with the state that came of it.
 
@@ -106,6 +132,7 @@ class Repairs:
             name = f"{DAMAGED_JOURNAL}-{_number_for_journal(data.names())}"
             data.rename(JOURNAL, name)
             data.sync()
+            self.given_up = False
             self.look()
             _log.warn(
                 "the journal is damaged, and was moved with the state that came of it to {places};"
@@ -134,6 +161,7 @@ class Repairs:
         """Return what there is to tell."""
         return {
             "count": self.count,
+            "mended": self.mended,
             "findings": list(self.findings),
             "set_aside": list(map(str, self.set_aside)),
         }

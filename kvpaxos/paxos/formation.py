@@ -1,21 +1,23 @@
 """How members become one cluster, and how a lost disk shows.
 
-F1. A cluster forms once, out of nodes with empty journals, and only with all members there.
-    The member with the least name coordinates: it makes the cluster's id, journals it as
-    `Forming`, and asks the others to do the same.
-F2. When every member is known to have `Forming` of that id in its journal, the coordinator
-    journals `Formed` and says so; whoever hears it and is forming that same id follows.
+F1. A cluster forms once, out of nodes with empty journals, and only with all members there. The
+    member with the least name coordinates: it makes the cluster's id, journals it as `Forming`, and
+    asks the others to do the same.
+F2. When every member is known to have `Forming` of that id in its journal, the coordinator journals
+    `Formed` and says so; whoever hears it and is forming that same id follows.
 F3. Only a formed node takes part in Paxos.
 
-So a node that is formed proves that the journals of all members had held its id. One that
-then shows an empty journal, or another id, has lost its disk and with it perhaps its votes:
-it must not go on, since it might contradict what it has said. One that is still forming that
-id has never voted, and may. One with an empty journal may also come back with a new incarnation,
-if it is allowed to: see `kvpaxos.paxos.rejoin`. It takes a greater one than so many others know of
-that none which has ever voted can be among those that they do not know.
+So a node that is formed proves that the journals of all members had held its id. One that then
+shows an empty journal, or another id, has lost its disk and with it perhaps its votes: it must not
+go on, since it might contradict what it has said. One that is still forming that id has never
+voted, and may. One with an empty journal may also come back with a new incarnation, if it is
+allowed to: see `kvpaxos.paxos.rejoin`; or with the journal that it had, once that is mended: see
+`kvpaxos.paxos.recall`. Until then it forms, and joins, nothing. A new incarnation is greater than
+any that so many others know of that none which has ever voted can be among those that they do not
+know.
 
-Nodes tell each other where they stand with every greeting, on every change, and as a reminder;
-a message that is lost or repeated does no harm.
+Nodes tell each other where they stand with every greeting, on every change, and as a reminder; a
+message that is lost or repeated does no harm.
 """
 
 from __future__ import annotations
@@ -103,6 +105,7 @@ class Formation:
         fresh_cluster: str,
         may_form: bool = True,
         may_rejoin: bool = False,
+        is_mending: bool = False,
     ) -> None:
         """Take up where the journal ends.
 
@@ -111,6 +114,7 @@ class Formation:
             32 random hexadecimal digits.
         :param may_form: an empty journal may be that of a first start.
         :param may_rejoin: it may be that of a new disk, for a cluster that is formed.
+        :param is_mending: it stands in for one that is being mended: this node is part of nothing.
         :raises StartError: if the journal is another node's, or another set of members'.
         """
         self.node = node
@@ -119,6 +123,7 @@ class Formation:
         self.standing = EMPTY
         self.disks: Disks | None = None
         self._may_form = may_form
+        self._is_mending = is_mending
         self._may_rejoin = may_rejoin
         self._fresh_cluster = fresh_cluster
         self._coordinator = self.members[0]
@@ -238,6 +243,8 @@ class Formation:
         """Follow ``peer`` into the cluster that is formed, if this node had agreed to it."""
         if self.standing.cluster == cluster:
             return self._write(Formed(cluster))
+        if self._is_mending:
+            return NOTHING
         if self.standing == EMPTY and self._may_rejoin:
             return self._rejoin(cluster)
         if self.standing == EMPTY:

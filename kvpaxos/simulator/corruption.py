@@ -5,8 +5,7 @@ does so. It ends at the first damage after which something acknowledged is missi
 a node does not come back by itself, and names it.
 
 What a start makes of the damaged file is judged each time. What is set right to the same bytes
-shares a run of the cluster; so does what is named as damage in one page of one file, since that
-journal is set aside as a whole.
+shares a run of the cluster; so does what is named as the same damage.
 """
 
 # ruff: noqa: T201  (a script, which is there to print)
@@ -41,9 +40,12 @@ Moment: TypeAlias = Literal["down", "running"]
 """When the damage comes: while that node is down, and for each second page all of them; or while
 all of them run."""
 
-Outcome: TypeAlias = Literal["no difference", "written again in place", "learnt from the others"]
-"""What came of it: the bytes were what they had been, or it was made good from the rest of that
-journal, or the journal was set aside and the node came back as with a new disk."""
+Outcome: TypeAlias = Literal[
+    "no difference", "written again in place", "mended in place", "learnt from the others"
+]
+"""What came of it: the bytes were what they had been; or it was made good from the rest of that
+journal; or damaged records were made again, if need be of what others told; or the journal was set
+aside and the node came back as with a new disk."""
 
 NO_DIFFERENCE: Final[Outcome] = "no difference"
 
@@ -154,7 +156,7 @@ class Corruption:
             for rot in ROTS:
                 strike, after = Strike(*stretch, sector, rot), None
                 if strike.carry_out(disk):
-                    what = f"{header} {verdict(disk, stretch.path, sector * SECTOR)}"
+                    what = f"{header} {verdict(disk, stretch.path)}"
                     after = _digest(what.encode())
                 found.append((strike, after))
                 file.durable[:] = file.seen[:] = whole
@@ -162,12 +164,13 @@ class Corruption:
         return found
 
 
-def verdict(disk: VirtualFiles, path: Path, place: int) -> object:
-    """Return what a start makes of the file at ``path``, damaged at byte ``place`` or not at all.
+def verdict(disk: VirtualFiles, path: Path) -> object:
+    """Return what a start makes of the file at ``path``, damaged or not.
 
-    It is what follows from: of damage the page alone, since that journal is set aside as a whole;
-    and otherwise the file as it is after it was set right.
+    It is what follows from: of damage where it is, and whether it can be read; and otherwise the
+    file as it is after it was set right.
     """
+    lost = sorted(disk.files()[path].unreadable)
     directory = Directory(disk, path.parent)
     numbers = [one for name in directory.names() if (one := segment_number(name)) is not None]
     number = segment_number(path.name)
@@ -176,7 +179,7 @@ def verdict(disk: VirtualFiles, path: Path, place: int) -> object:
     segments, damage = find_segments(directory, numbers)
     judged: dict[int, Segment] = {segment.header.number: segment for segment in segments}
     if damage:
-        return "damage", path, place // PAGE_BYTES
+        return "damage", path, lost, damage
     segment, following = judged[number], judged.get(number + 1)
     file = opened(directory, segment.name)
     reading = read_around(file, segment.header.size)
@@ -184,7 +187,7 @@ def verdict(disk: VirtualFiles, path: Path, place: int) -> object:
     after = following.header if following else None
     found = scan(path, reading, segment.header, after, lambda *_: None)
     if found.damage:
-        return "damage", path, place // PAGE_BYTES
+        return "damage", path, lost, [(one.offset, one.length) for one in found.damage]
     image = bytearray(reading.data)
     image[:DATA_START] = 2 * segment.copy
     for offset, data in (*found.data, *found.marks):
@@ -206,7 +209,9 @@ def _outcome(moment: Moment, cluster: PreparedCluster, strike: Strike) -> Outcom
     cluster.settle()
     assert strike.carry_out(server.drive.files), f"{strike}: nothing has changed"
     try:
-        if moment == "running" and not world.run(FOUND_S_MAX, lambda: _was_set_aside(server)):
+        if moment == "running" and not world.run(
+            FOUND_S_MAX, lambda: world.begun[strike.node] > begun or _was_set_aside(server)
+        ):
             # Nobody reads it before the next start.
             server.kill()
         cluster.start_all()
@@ -214,7 +219,15 @@ def _outcome(moment: Moment, cluster: PreparedCluster, strike: Strike) -> Outcom
         cluster.check(strike.node)
     except AssertionError as error:
         raise AssertionError(f"{moment}, {strike}: {error}") from error
-    return "learnt from the others" if _was_set_aside(server) else "written again in place"
+    return outcome_at(server)
+
+
+def outcome_at(server: Server) -> Outcome:
+    """Return how a node that runs again was repaired, which was damaged."""
+    if _was_set_aside(server):
+        return "learnt from the others"
+    assert server.member is not None, f"{server.node} is down"
+    return "mended in place" if server.member.repairs.mended else "written again in place"
 
 
 def _was_set_aside(server: Server) -> bool:

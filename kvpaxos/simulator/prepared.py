@@ -50,13 +50,14 @@ class CountedWorld(World):
 
 
 class PreparedCluster:
-    """Three nodes that have served, all of which run, and of which nobody has forgotten anything.
+    """Nodes that have served, all of which run, and of which nobody has forgotten anything.
 
     :param scans: whether the nodes read their disks again and again, each second.
+    :param nodes: how many there are.
     :ivar world: where they are.
     """
 
-    def __init__(self, segment_bytes: int, *, scans: bool) -> None:
+    def __init__(self, segment_bytes: int, *, scans: bool, nodes: int = 3) -> None:
         storage = ClusterStorage(
             segment_bytes=segment_bytes,
             journal_bytes_max=_FAR,
@@ -64,7 +65,7 @@ class PreparedCluster:
             scan_bytes_per_s=_SCAN_BYTES_PER_S if scans else 0,
             scan_every_s=1,
         )
-        self.world = CountedWorld(1, _fair(storage))
+        self.world = CountedWorld(1, _fair(storage, nodes))
         self._random = Random(1)
         self._written = 0
         for server in self.world.servers:
@@ -155,10 +156,10 @@ class PreparedCluster:
             assert sum(name.startswith("journal-") for name in names) >= SEGMENTS, names
 
 
-def _fair(storage: ClusterStorage) -> Climate:
+def _fair(storage: ClusterStorage, nodes: int) -> Climate:
     """Return a climate where nothing goes wrong by itself, and nobody asks."""
     return Climate(
-        nodes=3,
+        nodes=nodes,
         weather=Weather(),
         sync_s=(0.0001, 0.001),
         drift=0.0,

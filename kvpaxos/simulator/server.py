@@ -239,7 +239,9 @@ class Server:
             return Node(
                 cluster,
                 config,
-                open_journal(cluster, config, repairs, open_at=open_at, shelf=shelf),
+                open_journal(
+                    cluster, config, repairs, open_at=open_at, files=platform.files, shelf=shelf
+                ),
                 shelf(),
                 repairs,
                 may_rejoin=self.drive.replaced,

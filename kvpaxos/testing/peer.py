@@ -273,6 +273,7 @@ class Peer:
             switches=Switches(self.node, members, random=self._random, allowed=True),
             persist=persist,
             deliver=self._deliver,
+            recall=lambda *_: None,
             dialed=self._connected,
             lost=self._up.discard,
             formed=lambda _cluster: None,

@@ -71,6 +71,7 @@ __all__ = [
     "MESSAGES",
     "PARTS",
     "RECORDS",
+    "batch",
     "count",
     "decode",
     "decode_record",
@@ -142,16 +143,20 @@ def _command(field: object) -> Command:
     raise unexpected("command", field)
 
 
-def _batch(field: object) -> Batch:
+def batch(field: object) -> Batch:
+    """Return the commands of a slot.
+
+    :raises WireError: if ``field`` does not hold any.
+    """
     return tuple(map(_command, items(field)))
 
 
 def _batches(field: object) -> tuple[Batch, ...]:
-    return tuple(map(_batch, items(field)))
+    return tuple(map(batch, items(field)))
 
 
 def _vote(field: object) -> Vote:
-    return made(Vote, (count, _ballot, _batch), items(field))
+    return made(Vote, (count, _ballot, batch), items(field))
 
 
 def _votes(field: object) -> tuple[Vote, ...]:
@@ -192,10 +197,10 @@ def _health(field: object) -> Health:
 
 MESSAGES: Final = (
     Kind(1, Prepare, (_ballot, count)),
-    Kind(2, Accept, (_ballot, count, _batch, count)),
+    Kind(2, Accept, (_ballot, count, batch, count)),
     Kind(3, Watermark, (_ballot, count)),
     Kind(4, Ping, (_health, _instant)),
-    Kind(5, Forward, (_batch, count)),
+    Kind(5, Forward, (batch, count)),
     Kind(6, CatchUp, (count, count)),
     Kind(7, AskReadSlot, (count,)),
     Kind(8, Confirm, (_ballot, count)),
@@ -220,9 +225,9 @@ MESSAGES: Final = (
 
 RECORDS: Final = (
     Kind(1, Promised, (_ballot,)),
-    Kind(2, Vote, (count, _ballot, _batch)),
+    Kind(2, Vote, (count, _ballot, batch)),
     Kind(3, DecidedThrough, (count, _ballot)),
-    Kind(4, Learned, (count, _batch)),
+    Kind(4, Learned, (count, batch)),
     Kind(5, Forming, (text, text, nodes, count)),
     Kind(6, Formed, (text,)),
     Kind(7, Started, (count,)),

@@ -1,4 +1,4 @@
-"""What travels on a link besides Paxos messages: greetings, and the forming of a cluster.
+"""What travels on a link besides Paxos messages: greetings, forming a cluster, mending journals.
 
 They share the shape of messages, ``[0, tag, field, ...]``, under tags of their own.
 The tag and the number of fields of `Hello` and `Refused`, and the place of the version in the
@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Final, TypeAlias
 
 from kvpaxos.errors import WireError
-from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.formation import Form, Standing, Stands
 from kvpaxos.paxos.messages import Incarnations, Message
-from kvpaxos.wire.codec import MESSAGES, PARTS, incarnations
+from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
+from kvpaxos.wire.codec import MESSAGES, PARTS, batch, incarnations
 from kvpaxos.wire.table import Kind, Table, count, flag, items, made, nodes, text
 
 PROTOCOL_VERSION: Final = 2
@@ -99,7 +100,7 @@ class Refused:
     reason: str
 
 
-Greeting: TypeAlias = Hello | Welcome | Refused | Form | Stands | Holds
+Greeting: TypeAlias = Hello | Welcome | Refused | Form | Stands | Holds | RecallMessage
 """What travels on a link besides Paxos messages."""
 
 Frame: TypeAlias = Message | Greeting
@@ -136,6 +137,10 @@ def _standing(field: object) -> Standing:
     return made(Standing, (text, flag), items(field))
 
 
+def _slots(field: object) -> tuple[Slot, ...]:
+    return tuple(Slot(count(item)) for item in items(field))
+
+
 GREETINGS: Final = (
     Kind(65, Hello, (_version, text, _identity)),
     Kind(66, Welcome, (_identity,)),
@@ -143,6 +148,9 @@ GREETINGS: Final = (
     Kind(68, Form, (text, nodes)),
     Kind(69, Stands, (_standing, incarnations)),
     Kind(70, Holds, (count, text)),
+    Kind(71, Recall, (count, _slots)),
+    Kind(72, Told, (count, count, batch)),
+    Kind(73, Recalled, (count, _slots, count)),
 )
 """Their tags follow those of messages."""
 

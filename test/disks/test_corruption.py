@@ -16,6 +16,8 @@ SLICE = ["--segment-bytes", "32768", "--node", "n02", "--every", "33"]
 
 SWEEP = "import sys; from kvpaxos.simulator.corruption import main; sys.exit(main(sys.argv[1:]))"
 
+HELIX = "import sys; from kvpaxos.simulator.helical import main; sys.exit(main(sys.argv[1:]))"
+
 BELIEVES_ALL = """
 from kvpaxos.journal import scan
 scan._Scan._damage = lambda *_: None
@@ -23,10 +25,17 @@ scan._Scan._damage = lambda *_: None
 """A bug: what is damaged is stepped over, and nobody is told."""
 
 
-def swept(*arguments: str, bug: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a slice of the sweep in a process of its own, which is copied for each case."""
+NOBODY_TELLS = """
+from kvpaxos.node import mender
+mender.recollect = lambda *_: {}
+"""
+"""A bug: whoever is asked for what was lost has forgotten it."""
+
+
+def swept(*arguments: str, bug: str = "", program: str = SWEEP) -> subprocess.CompletedProcess[str]:
+    """Run a slice of a sweep in a process of its own, which is copied for each case."""
     return subprocess.run(  # noqa: S603  (our own program)
-        [sys.executable, "-c", bug + SWEEP, *arguments],
+        [sys.executable, "-c", bug + program, *arguments],
         capture_output=True,
         text=True,
         check=False,
@@ -50,6 +59,23 @@ def test_every_damage_is_survived_with_nobodys_help(tmp_path: Path) -> None:
 
 def test_damage_that_is_believed_is_found_out() -> None:
     done = swept(*SLICE, bug=BELIEVES_ALL)
+    assert done.returncode == 1
+    assert "not repaired" in done.stdout
+
+
+def test_all_journals_damaged_at_once_in_different_slots_are_survived_too(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("<!-- helical: begin -->\n<!-- helical: end -->\n")
+    done = swept("--every", "131", "--write", str(page), program=HELIX)
+    assert done.returncode == 0, done.stdout + done.stderr
+    first, *rest = done.stdout.splitlines()
+    assert first.startswith("15 of 15 times, all three journals were struck at once")
+    assert "mended in place" in rest[1]
+    assert page.read_text() == f"<!-- helical: begin -->\n{done.stdout}<!-- helical: end -->\n"
+
+
+def test_without_what_others_tell_damage_to_all_journals_would_leave_nobody_who_serves() -> None:
+    done = swept("--every", "131", program=HELIX, bug=NOBODY_TELLS)
     assert done.returncode == 1
     assert "not repaired" in done.stdout
 

@@ -27,6 +27,7 @@ from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Accepted, Message, Prepare
+from kvpaxos.paxos.recall import RecallMessage
 from kvpaxos.paxos.records import Formed, Forming, NodeRecord
 from kvpaxos.wire.greeting import Holds
 
@@ -74,6 +75,7 @@ class Member:
 
     :ivar disk: survives the member; give it to the next one of that name.
     :ivar holds: what it shows of its journal.
+    :ivar recalls: what came about damaged journals, and from whom.
     :ivar writing: when this fires, what is to be kept is durable; None is at once.
     """
 
@@ -95,6 +97,7 @@ class Member:
         self.disk: list[NodeRecord] = [] if disk is None else disk
         self.holds = holds or Holds(0, "00")
         self.delivered: list[Delivery] = []
+        self.recalls: list[tuple[NodeId, RecallMessage]] = []
         self.writing: Deferred[None] | None = None
         self.events: list[tuple[Literal["dialed", "lost", "formed", "fatal"], str]] = []
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
@@ -118,6 +121,7 @@ class Member:
             switches=Switches(node, members, random=Random(node), allowed=True),
             persist=self.persist,
             deliver=self._delivered,
+            recall=lambda peer, message: self.recalls.append((peer, message)),
             dialed=lambda peer: self._event("dialed", peer),
             lost=lambda peer: self._event("lost", peer),
             formed=lambda cluster: self._event("formed", cluster),

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from msgpack import packb
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig, default_cluster
 from kvpaxos.engine.shelf import RocksShelf
@@ -16,7 +17,7 @@ from kvpaxos.errors import JournalDamaged, StartError
 from kvpaxos.journal.damage import DamagedRecords
 from kvpaxos.journal.format import DATA_START, HEADER_BYTES
 from kvpaxos.journal.header import read_header
-from kvpaxos.journal.log import Journal
+from kvpaxos.journal.log import Journal, Recovered
 from kvpaxos.journal.marks import Mark, find_marks
 from kvpaxos.node.opening import open_journal
 from kvpaxos.node.recovery import formation_of
@@ -24,7 +25,16 @@ from kvpaxos.node.repairs import REPAIRS_MAX, REPAIRS_S, Repairs
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import EMPTY, Form
 from kvpaxos.paxos.records import Forming, Record
-from test.journal.values import FORMED, FORMING, HIGH, decided, promised, vote, write_batches
+from test.journal.values import (
+    FORMED,
+    FORMING,
+    HIGH,
+    batch,
+    decided,
+    promised,
+    vote,
+    write_batches,
+)
 from test.rot.sweep import rots
 
 SEGMENT_BYTES: Final = 32 * 1024
@@ -43,6 +53,9 @@ BATCHES: Final[list[list[Record]]] = [
     [vote(25, HIGH, size=600)],
 ]
 """Three segments full, and one that is not."""
+
+
+ALONE: Final = Forming("c" * 32, FORMING.node, (FORMING.node,), 1)
 
 
 class Death(BaseException):
@@ -69,10 +82,10 @@ def opened(directory: Path, nodes: int = 3, node: str = "n01") -> tuple[Journal,
     return open_journal(cluster, config, repairs), repairs
 
 
-def written(config: NodeConfig) -> list[Path]:
+def written(config: NodeConfig, forming: Forming = FORMING) -> list[Path]:
     """Write a journal and a state; return the journal's segments, which are sound."""
     journal = Journal.open(Path(config.data) / "journal", segment_bytes=SEGMENT_BYTES)
-    write_batches(journal, BATCHES)
+    write_batches(journal, [[forming], *BATCHES[1:]])
     journal.close()
     write_state(config, b"old")
     return sorted((Path(config.data) / "journal").glob("*.log"))
@@ -102,6 +115,12 @@ def flip(path: Path, offset: int) -> None:
     data = bytearray(path.read_bytes())
     data[offset] ^= 1
     path.write_bytes(data)
+
+
+def ruin(path: Path) -> None:
+    """Damage a segment so that nobody can mend it."""
+    for offset in (100, HEADER_BYTES + 100):
+        flip(path, offset)
 
 
 def zero(path: Path, offset: int) -> None:
@@ -158,22 +177,22 @@ def marks(path: Path) -> list[Mark]:
     return [mark for mark in find_marks(data, found[0].digest) if isinstance(mark, Mark)]
 
 
-@pytest.mark.parametrize("damage", [flip, zero])
 @pytest.mark.parametrize(
-    ("where", "outcome"),
+    ("where", "damage", "outcome"),
     [
-        (in_one_header, "kept"),
-        (in_both_headers, "set aside"),
-        (in_both_headers_of_the_last, "set aside"),
-        (in_the_identity, "set aside"),
-        (in_the_middle, "set aside"),
-        (in_a_mark, "kept"),
-        (in_the_last_mark, "kept"),
-        (in_the_last_record, "set aside"),
-        (in_the_free_space, "kept"),
+        *((in_one_header, how, "kept") for how in (flip, zero)),
+        *((in_both_headers, how, "set aside") for how in (flip, zero)),
+        *((in_both_headers_of_the_last, how, "set aside") for how in (flip, zero)),
+        (in_the_identity, flip, "kept"),
+        (in_the_identity, zero, "asked for"),  # There is a vote in that sector, too.
+        *((in_the_middle, how, "asked for") for how in (flip, zero)),
+        *((in_a_mark, how, "kept") for how in (flip, zero)),
+        *((in_the_last_mark, how, "kept") for how in (flip, zero)),
+        *((in_the_last_record, how, "asked for") for how in (flip, zero)),
+        *((in_the_free_space, how, "kept") for how in (flip, zero)),
     ],
 )
-def test_damage_loses_nothing_or_has_the_journal_set_aside(
+def test_damage_loses_nothing_or_is_asked_for_or_has_the_journal_set_aside(
     damage: Callable[[Path, int], None],
     where: Where,
     outcome: str,
@@ -196,24 +215,81 @@ def test_damage_loses_nothing_or_has_the_journal_set_aside(
 
     journal, repairs = opened(tmp_path)
     found = journal.recovered
-    journal.close()
-    if outcome != "set aside":
+    if outcome == "kept":
         # Nothing that was ever synced is lost.
-        assert (found.forming, found.formed, found.boot) == (known.forming, known.formed, 0)
-        assert found.groups == known.groups
-        assert repairs.set_aside == []
-        again, _ = opened(tmp_path)
-        assert (again.recovered.torn, again.recovered.mended) == (None, ())
-        again.close()
+        journal.close()
+        assert_nothing_is_lost(tmp_path, found, known)
+        assert (repairs.set_aside, repairs.mending) == ([], None)
         return
     assert (found.forming, found.groups, found.record_count) == (None, {}, 0)
+    (finding,) = repairs.findings
+    assert path.name in finding
+    if outcome == "asked for":
+        assert {path.name: path.read_bytes() for path in segments} == damaged
+        with pytest.raises(StartError, match="another process is using this journal"):
+            opened(tmp_path)
+        assert_what_is_told_mends(repairs)
+        journal.close()
+        again, _ = opened(tmp_path)
+        again.close()
+        assert_nothing_is_lost(tmp_path, again.recovered, known)
+        assert names(config) == ["journal", "state"]
+        return
+    journal.close()
     home = Path(config.data)
     assert repairs.set_aside == [home / "journal.damaged-1", home / "state.damaged-1"]
     kept = {path.name: path.read_bytes() for path in (home / "journal.damaged-1").glob("*.log")}
     assert kept == damaged
     assert state_in(home / "state.damaged-1") == b"old"
-    (finding,) = repairs.findings
-    assert path.name in finding
+
+
+def assert_nothing_is_lost(directory: Path, found: Recovered, known: Recovered) -> None:
+    assert (found.forming, found.formed, found.boot) == (known.forming, known.formed, 0)
+    assert found.groups == known.groups
+    again, _ = opened(directory)
+    again.close()
+    assert (again.recovered.torn, again.recovered.mended) == (None, ())
+
+
+def assert_what_is_told_mends(repairs: Repairs) -> None:
+    mending = repairs.mending
+    assert mending is not None
+    for wanted in list(mending.wanted):
+        for size in (600, 3000):
+            mending.take(wanted, batch(wanted.slot, size))
+    repairs.mend_journal(mending)
+    assert repairs.mended == mending.records > 0
+
+
+def test_a_journal_that_was_given_up_is_set_aside_whatever_could_be_mended_of_it(
+    config: NodeConfig, tmp_path: Path
+) -> None:
+    flip(written(config)[1], DATA_START + 9000)
+    repairs = Repairs(Path(config.data))
+    repairs.given_up = True
+    cluster = cluster_of(3, tmp_path)
+    journal = open_journal(cluster, config, repairs)
+    journal.close()
+    assert repairs.without_journal
+    assert (repairs.mending, repairs.given_up) == (None, False)
+
+
+def test_a_node_without_others_mends_what_needs_nobody(tmp_path: Path) -> None:
+    config = cluster_of(1, tmp_path).nodes[0]
+    journal = Journal.open(Path(config.data) / "journal", segment_bytes=SEGMENT_BYTES)
+    write_batches(journal, [[ALONE, promised()]])
+    journal.append(0, [vote(1)])
+    journal.close()
+    (segment,) = (Path(config.data) / "journal").glob("*.log")
+    whole = segment.read_bytes()
+    flip(segment, whole.index(packb(promised().ballot)))
+    assert segment.read_bytes() != whole
+    journal, repairs = opened(tmp_path, nodes=1)
+    journal.close()
+    assert repairs.mended == 1
+    flip(segment, segment.read_bytes().index(b"1:xxx"))
+    with pytest.raises(JournalDamaged, match="Vote in slot 1"):
+        opened(tmp_path, nodes=1)
 
 
 def test_a_batch_that_never_arrived_whole_is_cut_and_nothing_is_set_aside(
@@ -237,7 +313,7 @@ def test_what_was_set_aside_is_neither_overwritten_nor_deleted(
 ) -> None:
     repairs = Repairs(Path(config.data))
     for number in (1, 2, 3):
-        flip(written(config)[0], DATA_START + 20)
+        ruin(written(config)[0])
         write_state(config, b"state %d" % number)
         journal, repairs = opened(tmp_path)
         journal.close()
@@ -267,7 +343,7 @@ def test_a_death_between_any_two_steps_leaves_what_the_next_start_completes(
         return rename(path, target)
 
     for deaths in range(5):
-        flip(written(config)[0], DATA_START + 20)
+        ruin(written(config)[0])
         steps = deaths
         with monkeypatch.context() as patched:
             patched.setattr(Path, "rename", dying)
@@ -291,7 +367,7 @@ def test_a_death_between_any_two_steps_leaves_what_the_next_start_completes(
 def test_a_node_that_set_its_journal_aside_comes_back_and_forms_no_cluster(
     config: NodeConfig, tmp_path: Path
 ) -> None:
-    flip(written(config)[0], DATA_START + 20)
+    ruin(written(config)[0])
     opened(tmp_path)[0].close()
     # Also at the next start, which finds an empty journal and nothing wrong.
     journal, repairs = opened(tmp_path)
@@ -316,7 +392,7 @@ def test_a_journal_that_is_sound_when_it_is_read_again_stays(config: NodeConfig)
 def test_a_journal_that_another_process_has_is_not_touched(
     config: NodeConfig, tmp_path: Path
 ) -> None:
-    flip(written(config)[0], DATA_START + 20)
+    ruin(written(config)[0])
     opened(tmp_path)[0].close()
     running = opened(tmp_path)[0]
     before = names(config)
@@ -331,8 +407,8 @@ def test_without_other_members_a_damaged_journal_stays_and_the_node_is_refused(
     tmp_path: Path,
 ) -> None:
     config = cluster_of(1, tmp_path).nodes[0]
-    segments = written(config)
-    flip(segments[0], DATA_START + 20)
+    segments = written(config, ALONE)
+    flip(segments[0], DATA_START + 4000)
     before = segments[0].read_bytes()
     with pytest.raises(JournalDamaged, match="one that has none needs a sound copy"):
         opened(tmp_path, nodes=1)

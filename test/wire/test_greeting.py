@@ -12,6 +12,7 @@ from kvpaxos.errors import WireError
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import Form, Standing, Stands
 from kvpaxos.paxos.messages import Message
+from kvpaxos.paxos.recall import Recall, Recalled, Told
 from kvpaxos.wire.codec import MESSAGES, decode, encode
 from kvpaxos.wire.greeting import (
     GREETING_BYTES_MAX,
@@ -28,7 +29,7 @@ from kvpaxos.wire.greeting import (
     decode_frame,
     encode_greeting,
 )
-from test.wire.strategies import any_message, counts, incarnations, names
+from test.wire.strategies import any_message, batches, counts, incarnations, names
 
 texts = st.text(max_size=40)
 member_lists = st.lists(names, max_size=5).map(tuple)
@@ -48,6 +49,8 @@ identities = st.builds(
     incarnations,
 )
 
+slot_lists = st.lists(counts, max_size=5).map(tuple)
+
 STRATEGIES: Final[dict[type[Greeting], st.SearchStrategy[Greeting]]] = {
     Hello: st.builds(Hello, st.just(PROTOCOL_VERSION), names, identities),
     Welcome: st.builds(Welcome, identities),
@@ -55,6 +58,9 @@ STRATEGIES: Final[dict[type[Greeting], st.SearchStrategy[Greeting]]] = {
     Form: st.builds(Form, texts, member_lists),
     Stands: st.builds(Stands, standings, incarnations),
     Holds: st.builds(Holds, counts, texts),
+    Recall: st.builds(Recall, counts, slot_lists),
+    Told: st.builds(Told, counts, counts, batches),
+    Recalled: st.builds(Recalled, counts, slot_lists, counts),
 }
 
 HELLO = Hello(

@@ -98,7 +98,12 @@ DISK: Final = having(
 )
 
 REPAIR: Final = having(
-    {}, optional={"count": COUNT, **dict.fromkeys(("findings", "set_aside"), each(TEXT))}
+    {},
+    optional={
+        "count": COUNT,
+        "mended": COUNT,
+        **dict.fromkeys(("findings", "set_aside"), each(TEXT)),
+    },
 )
 
 SCAN: Final = having(

@@ -1,0 +1,73 @@
+"""What a journal, damaged or not, still tells of some slots: for nodes that have lost it.
+
+It is not about what is decided. Whoever asks has lost one record of a slot, and can prove which
+batch was in it: so all that are there in votes or lessons are told.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from itertools import zip_longest
+
+from kvpaxos.errors import KvPaxosError
+from kvpaxos.journal.files import Directory
+from kvpaxos.journal.format import Sound, segment_number
+from kvpaxos.journal.header import Header
+from kvpaxos.journal.reading import read_around
+from kvpaxos.journal.recovery import Segment, find_segments, opened
+from kvpaxos.journal.scan import scan
+from kvpaxos.paxos.ballot import NO_SLOT, Slot
+from kvpaxos.paxos.messages import Batch, Vote
+from kvpaxos.paxos.records import Learned, Record
+
+
+def recollect(
+    directory: Directory, group: int, slots: Collection[Slot]
+) -> dict[Slot, tuple[Batch, ...]]:
+    """Return the batches that the records of each of ``slots`` hold, each of them once.
+
+    It blocks, changes nothing, and may read a journal that is being written: what has not reached
+    its files yet is not told. Nor is what cannot be read, whatever the reason.
+    """
+    told: dict[Slot, list[Batch]] = {slot: [] for slot in slots}
+
+    def visit(_sound: Sound, owner: int, record: Record) -> None:
+        if owner == group and isinstance(record, Vote | Learned) and record.slot in told:
+            batches = told[record.slot]
+            if record.batch not in batches:
+                batches.append(record.batch)
+
+    try:
+        names = directory.names_if_any()
+        numbers = [number for name in names if (number := segment_number(name)) is not None]
+        segments, _ = find_segments(directory, numbers) if numbers else ([], [])
+        for segment, following in _relevant(segments, group, slots):
+            file = opened(directory, segment.name)
+            try:
+                reading = read_around(file, segment.header.size)
+            finally:
+                file.close()
+            scan(file.path, reading, segment.header, following, visit)
+    except KvPaxosError:
+        # It was forgotten just now, or is beyond reading. What was found may be all that is needed.
+        pass
+    return {slot: tuple(batches) for slot, batches in told.items()}
+
+
+def _relevant(
+    segments: Sequence[Segment], group: int, slots: Collection[Slot]
+) -> Iterator[tuple[Segment, Header | None]]:
+    """Yield the segments that may hold records of ``slots``, each with the next one's header."""
+    for segment, after in zip_longest(segments, segments[1:]):
+        header, following = segment.header, after.header if after is not None else None
+        known = header.groups.get(group)
+        decided_through = NO_SLOT if known is None else known.decided_through
+        last = max(slots, default=NO_SLOT)
+        if following is not None:
+            later = following.groups.get(group)
+            last = NO_SLOT if later is None else later.voted_through
+            if following.number != header.number + 1:
+                # That one cannot tell where this one ends.
+                following = None
+        if any(decided_through < slot <= last for slot in slots):
+            yield segment, following
