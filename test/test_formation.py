@@ -427,6 +427,24 @@ def test_without_leave_an_empty_disk_beside_a_formed_cluster_is_fatal(may_form: 
     assert "--rejoin" in (empty(A, may_form=may_form).heard(B, FORMED_X).fatal or "")
 
 
+def test_a_node_that_mends_its_journal_is_part_of_nothing_old_or_new() -> None:
+    mending = Formation(
+        A,
+        THREE,
+        forming=None,
+        formed=None,
+        fresh_cluster="made by a",
+        may_form=False,
+        may_rejoin=True,
+        is_mending=True,
+    )
+    for peer in (B, C):
+        assert mending.heard(peer, FORMED_X, ((A, 4),)) == NOTHING
+    assert mending.asked(A, Form("y", THREE)) == NOTHING
+    assert mending.remind().record is None
+    assert mending.standing == EMPTY
+
+
 def test_with_leave_it_waits_for_all_who_may_know_of_an_earlier_disk() -> None:
     back = empty(A, may_rejoin=True)
     assert not list(back.awaited)

@@ -58,6 +58,7 @@ def open_journal(
     :raises JournalDamaged: it is damaged, and there is no other member.
     :raises DiskError: the disk refuses.
     """
+    repairs.mending = None
     path = Path(config.data) / JOURNAL
     size = cluster.storage.segment_bytes
     if cluster.options.volatile:
@@ -103,14 +104,14 @@ def _tended(
     )
     try:
         # Once more, since nobody else can change it from here on.
-        repairs.mending = _to_be_asked_for(Directory(files, path), repairs)
+        mending = _to_be_asked_for(Directory(files, path), repairs)
     except BaseException:
         stand_in.close()
         raise
-    if alone or repairs.mending is None:
-        repairs.mending = None
+    if alone or mending is None:
         stand_in.close()
         return None
+    repairs.mending = mending
     return stand_in
 
 

@@ -11,7 +11,14 @@ from twisted.internet.defer import Deferred, fail, succeed
 from typing_extensions import override
 
 from kvpaxos.engine.shelf import MemoryShelf
-from kvpaxos.errors import DiskError, JournalDamaged, KvPaxosError, StartError, StateDamaged
+from kvpaxos.errors import (
+    DiskError,
+    JournalDamaged,
+    KvPaxosError,
+    RunOver,
+    StartError,
+    StateDamaged,
+)
 from kvpaxos.node.member import Member
 from kvpaxos.node.repairs import REPAIRS_MAX, Repairs
 
@@ -128,6 +135,23 @@ def test_the_next_node_is_made_only_once_the_last_one_has_stopped(world: World) 
     assert (len(world.runs), world.shelf.asides) == (1, 0)
     stopping.callback(None)
     assert (len(world.runs), world.shelf.asides) == (2, 1)
+
+
+def test_a_run_that_is_over_is_followed_by_the_next_and_is_no_repair(world: World) -> None:
+    world.member.startService()
+    for _ in range(REPAIRS_MAX + 2):
+        world.runs[-1].halt(RunOver("its journal is mended"))
+    assert len(world.runs) == REPAIRS_MAX + 3
+    assert world.events[:2] == [["started", "stopped"], ["started", "stopped"]]
+    assert (world.told, world.shelf.asides, world.repairs.count) == ([], 0, 0)
+
+
+def test_a_run_that_is_over_while_its_member_stops_is_followed_by_none(world: World) -> None:
+    world.member.startService()
+    world.runs[0].ends = Deferred()
+    world.member.stopService()
+    world.runs[0].halt(RunOver("its journal is mended"))
+    assert (len(world.runs), world.told) == (1, [])
 
 
 @pytest.mark.parametrize("error", [REFUSED, StartError("its disk is empty"), KvPaxosError("?")])

@@ -19,6 +19,7 @@ from typing import Final, Literal
 
 from kvpaxos.journal.damage import DamagedRecords
 from kvpaxos.journal.log import Journal, Recovered
+from kvpaxos.journal.mending import Mending
 from test.processes.cluster import Cluster, cluster
 from test.processes.states import disk, expect, wait_for_equal_states, wait_for_vote, write
 
@@ -29,7 +30,7 @@ STORAGE: Final = {"segment_bytes": 32768, "journal_bytes_max": 131072, "scan_byt
 KEYS: Final = 12
 """So many writes of 4 KiB fill one segment, and begin another one."""
 
-Outcome = Literal["repaired", "torn tail cut", "mended or kept"]
+Outcome = Literal["repaired", "mended by others", "torn tail cut", "mended or kept"]
 
 
 @dataclass(frozen=True)
@@ -119,22 +120,22 @@ class Sweep:
         shutil.rmtree(copy, ignore_errors=True)
         shutil.copytree(self._home / "journal", copy)
         try:
-            found = self._judge(copy)
-        except DamagedRecords:
-            return "repaired"
-        assert (found.forming, found.formed, found.boot) == (
+            judged = self._judge(copy)
+        except DamagedRecords as found:
+            return "repaired" if Mending.of(found) is None else "mended by others"
+        assert (judged.forming, judged.formed, judged.boot) == (
             self._known.forming,
             self._known.formed,
             self._known.boot,
         )
         for group, known in self._known.groups.items():
-            assert found.groups[group].promised == known.promised
+            assert judged.groups[group].promised == known.promised
             # What is decided can be learned again; a vote that is open must still be there.
-            if found.groups[group].decided_through == known.decided_through:
-                assert found.groups[group].votes == known.votes
+            if judged.groups[group].decided_through == known.decided_through:
+                assert judged.groups[group].votes == known.votes
             else:
-                assert found.torn is not None
-        return "mended or kept" if found.torn is None else "torn tail cut"
+                assert judged.torn is not None
+        return "mended or kept" if judged.torn is None else "torn tail cut"
 
     def _check(self, outcome: Outcome) -> None:
         nodes = self._cluster.nodes
