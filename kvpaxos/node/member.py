@@ -116,15 +116,21 @@ class Member(Service):
     def _halted(self, error: Exception) -> None:
         """Take note that the node had to stop by itself, and repair what can be."""
         if isinstance(error, RunOver):
-            if self.running:
-                self._repairing = Deferred.fromCoroutine(self._repair(error))
-                self._repairing.addErrback(self._broken)
+            if not self.running:
+                return
+            if self.repairs.may_go_on(self._monotonic()):
+                self._begin_again(error)
+            else:
+                self._fatal(str(_too_often(error)))
         elif not isinstance(error, DAMAGE) or not self.running or self._alone:
             self._fatal(str(error))
         elif not self._may_repair(error):
             self._fatal(str(_too_often(error)))
         else:
-            self._repairing = Deferred.fromCoroutine(self._repair(error)).addErrback(self._broken)
+            self._begin_again(error)
+
+    def _begin_again(self, error: Exception) -> None:
+        self._repairing = Deferred.fromCoroutine(self._repair(error)).addErrback(self._broken)
 
     def _may_repair(self, error: Exception) -> bool:
         """Say that ``error`` is going to be repaired, unless that was so too often lately."""

@@ -169,7 +169,7 @@ class Mender(Service):
     def _write(self, mending: Mending) -> Deferred[None]:
         def written(_: None) -> None:
             self._repairs.mending = None
-            self._over(RunOver("its journal is mended"))
+            self._over(RunOver("its journal is mended."))
 
         def damaged(failure: Failure) -> None:
             found = failure.trap(DamagedRecords) and failure.value
@@ -177,7 +177,7 @@ class Mender(Service):
             self._repairs.note(str(found))
             rest = Mending.of(found)
             if rest is None or rest.places & mending.places:
-                self._give_up(str(found))
+                self._give_up(f"the disk has lost it again, at byte {found.offset} of {found.path}")
             elif self.running:
                 self._inquire(rest)
                 self._is_done = False
@@ -191,7 +191,7 @@ class Mender(Service):
         self._log.warn("the journal cannot be mended: {why}", why=why)
         self._repairs.mending = None
         self._repairs.given_up = True
-        self._over(RunOver(f"its journal cannot be mended: {why}"))
+        self._over(RunOver(f"its journal cannot be mended: {why}."))
 
     def _asked(self, sender: NodeId, question: Recall) -> None:
         if not self.running:

@@ -27,7 +27,8 @@ JOURNAL: Final = "journal"
 """The directory of the journal, in the data directory of a node."""
 
 REPAIRS_MAX: Final = 3
-"""A node that has to be repaired more often than this in `REPAIRS_S` stops instead."""
+"""A node that has to be repaired more often than this in `REPAIRS_S` stops instead; likewise one
+whose journal has to be mended with the help of others."""
 
 REPAIRS_S: Final = 600.0
 """See `REPAIRS_MAX`."""
@@ -60,6 +61,7 @@ class Repairs:
         self._data = data
         self._files = files
         self._times: deque[float] = deque(maxlen=REPAIRS_MAX)
+        self._mends: deque[float] = deque(maxlen=REPAIRS_MAX)
         self.set_aside: list[Path] = []
         self.look()
 
@@ -97,6 +99,13 @@ class Repairs:
             return False
         self._times.append(now)
         self.count += 1
+        return True
+
+    def may_go_on(self, now: float) -> bool:
+        """Whether runs that mend have not ended too often lately: a disk may lose it each time."""
+        if len(self._mends) == REPAIRS_MAX and now - self._mends[0] < REPAIRS_S:
+            return False
+        self._mends.append(now)
         return True
 
     def mend_journal(self, mending: Mending) -> None:

@@ -137,20 +137,25 @@ def test_the_next_node_is_made_only_once_the_last_one_has_stopped(world: World) 
     assert (len(world.runs), world.shelf.asides) == (2, 1)
 
 
-def test_a_run_that_is_over_is_followed_by_the_next_and_is_no_repair(world: World) -> None:
+def test_a_run_that_is_over_is_followed_by_the_next_though_not_for_ever(world: World) -> None:
     world.member.startService()
-    for _ in range(REPAIRS_MAX + 2):
-        world.runs[-1].halt(RunOver("its journal is mended"))
-    assert len(world.runs) == REPAIRS_MAX + 3
+    for _ in range(REPAIRS_MAX):
+        world.runs[-1].halt(RunOver("its journal is mended."))
+    assert len(world.runs) == REPAIRS_MAX + 1
     assert world.events[:2] == [["started", "stopped"], ["started", "stopped"]]
     assert (world.told, world.shelf.asides, world.repairs.count) == ([], 0, 0)
+    # What it has written is lost again and again.
+    world.runs[-1].halt(RunOver("its journal is mended."))
+    (sentence,) = world.told
+    assert sentence.startswith("its journal is mended. This disk was found damaged more than")
+    assert len(world.runs) == REPAIRS_MAX + 1
 
 
 def test_a_run_that_is_over_while_its_member_stops_is_followed_by_none(world: World) -> None:
     world.member.startService()
     world.runs[0].ends = Deferred()
     world.member.stopService()
-    world.runs[0].halt(RunOver("its journal is mended"))
+    world.runs[0].halt(RunOver("its journal is mended."))
     assert (len(world.runs), world.told) == (1, [])
 
 

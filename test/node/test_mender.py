@@ -160,7 +160,7 @@ def test_a_node_asks_all_others_and_mends_its_journal_with_what_it_is_told() -> 
     assert world.over == []
     world.mender.take(C, told(2))
     world.mender.take(C, all_of(2, batches=1))
-    assert world.over == ["its journal is mended"]
+    assert world.over == ["its journal is mended."]
     assert (world.repairs.mended, world.repairs.mending, world.judged()) == (1, None, None)
     assert not world.failures
 
@@ -174,7 +174,7 @@ def test_what_only_nobody_has_is_given_up_and_an_answer_that_lost_something_is_n
     world.clock.advance(RECALL_RETRY_S)
     assert world.taken() == [(C, question(2))]
     world.mender.take(C, all_of(2, batches=0))
-    assert world.over == ["its journal cannot be mended: nobody can tell what was in slot 2"]
+    assert world.over == ["its journal cannot be mended: nobody can tell what was in slot 2."]
     assert world.repairs.given_up
     assert world.repairs.mending is None
     world.clock.advance(10 * RECALL_RETRY_S)
@@ -200,7 +200,7 @@ def test_damage_that_has_come_meanwhile_is_asked_for_as_well() -> None:
     assert world.taken() == [(B, question(3)), (C, question(3))]
     world.mender.take(B, told(3))
     world.mender.take(B, all_of(3, batches=1))
-    assert world.over == ["its journal is mended"]
+    assert world.over == ["its journal is mended."]
     assert world.judged() is None
 
 
@@ -218,7 +218,7 @@ def test_a_disk_that_does_not_keep_what_was_mended_is_given_up() -> None:
     world.mender.take(B, told(2))
     world.mender.take(B, all_of(2, batches=1))
     (why,) = world.over
-    assert why.startswith("its journal cannot be mended: /n01/journal/journal-0000000001.log")
+    assert why.startswith("its journal cannot be mended: the disk has lost it again, at byte ")
     assert world.repairs.given_up
 
 
