@@ -7,6 +7,7 @@ batch was in it: so all that are there in votes or lessons are told.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
 from itertools import zip_longest
 
 from kvpaxos.errors import KvPaxosError
@@ -15,7 +16,7 @@ from kvpaxos.journal.format import Sound, segment_number
 from kvpaxos.journal.header import Header
 from kvpaxos.journal.reading import read_around
 from kvpaxos.journal.recovery import Segment, find_segments, opened
-from kvpaxos.journal.scan import scan
+from kvpaxos.journal.scan import Visit, scan
 from kvpaxos.paxos.ballot import NO_SLOT, Slot
 from kvpaxos.paxos.messages import Batch, Vote
 from kvpaxos.paxos.records import Learned, Record
@@ -37,21 +38,24 @@ def recollect(
             if record.batch not in batches:
                 batches.append(record.batch)
 
-    try:
+    # A segment may have been forgotten just now, or be beyond reading; others may tell enough.
+    with suppress(KvPaxosError):
         names = directory.names_if_any()
         numbers = [number for name in names if (number := segment_number(name)) is not None]
         segments, _ = find_segments(directory, numbers) if numbers else ([], [])
         for segment, following in _relevant(segments, group, slots):
-            file = opened(directory, segment.name)
-            try:
-                reading = read_around(file, segment.header.size)
-            finally:
-                file.close()
-            scan(file.path, reading, segment.header, following, visit)
-    except KvPaxosError:
-        # It was forgotten just now, or is beyond reading. What was found may be all that is needed.
-        pass
+            with suppress(KvPaxosError):
+                _read(directory, segment, following, visit)
     return {slot: tuple(batches) for slot, batches in told.items()}
+
+
+def _read(directory: Directory, segment: Segment, following: Header | None, visit: Visit) -> None:
+    file = opened(directory, segment.name)
+    try:
+        reading = read_around(file, segment.header.size)
+    finally:
+        file.close()
+    scan(file.path, reading, segment.header, following, visit)
 
 
 def _relevant(

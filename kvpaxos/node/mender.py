@@ -172,12 +172,13 @@ class Mender(Service):
             self._over(RunOver("its journal is mended."))
 
         def damaged(failure: Failure) -> None:
-            found = failure.trap(DamagedRecords) and failure.value
+            failure.trap(DamagedRecords)
+            found = failure.value
             assert isinstance(found, DamagedRecords)
             self._repairs.note(str(found))
             rest = Mending.of(found)
             if rest is None or rest.places & mending.places:
-                self._give_up(f"the disk has lost it again, at byte {found.offset} of {found.path}")
+                self._give_up(f"{found.path} is still damaged at byte {found.offset}")
             elif self.running:
                 self._inquire(rest)
                 self._is_done = False

@@ -37,6 +37,8 @@ from kvpaxos.simulator.tallies import table, write_between_markers
 
 SEGMENT_BYTES: Final = 32 * 1024
 
+_STEP: Final = 100
+
 WORST: Final[tuple[Outcome, ...]] = (
     "learnt from the others",
     "mended in place",
@@ -98,6 +100,8 @@ class Helix:
             yield f"{len(cases)} cases"
             for strikes, outcome in each_from_here(partial(_outcome, cluster), cases, cores()):
                 self.counts[strikes[0].rot, outcome] += 1
+                if self.counts.total() % _STEP == 0:
+                    yield f"{self.counts.total()} of {len(cases)} are survived"
         finally:
             cluster.world.end()
 

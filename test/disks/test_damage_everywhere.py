@@ -195,6 +195,34 @@ def test_a_slot_that_is_lost_everywhere_leaves_all_waiting_who_say_so_and_keep_t
     apart(run)
 
 
+def test_power_cuts_amid_mending_only_put_it_off() -> None:
+    mended: set[int] = set()
+
+    def run() -> None:
+        cluster = stopped_cluster(3)
+        world = cluster.world
+        try:
+            for number, server in enumerate(world.servers):
+                lose(server, Slot(3 + 2 * number))
+            for step in range(1, 16):
+                cluster.start_all()
+                world.run(0.04 * step, lambda: False)
+                mended.add(
+                    sum(
+                        server.member is not None and server.member.repairs.mended
+                        for server in world.servers
+                    )
+                )
+                for server in world.servers:
+                    server.cut_power()
+            comes_back(cluster, {})
+        finally:
+            world.end()
+
+    apart(run)
+    assert len(mended) > 1, f"it was too early, or too late: {mended}"
+
+
 def test_as_long_as_others_are_silent_a_node_waits_for_them_and_says_for_whom() -> None:
     def run() -> None:
         cluster = stopped_cluster(3)

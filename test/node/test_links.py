@@ -13,9 +13,12 @@ from twisted.internet.task import Clock
 from kvpaxos.errors import StartError
 from kvpaxos.node.connection import LinkError
 from kvpaxos.node.links import REMIND_S
-from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.formation import EMPTY, Stands
+from kvpaxos.paxos.messages import Command
+from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
 from kvpaxos.paxos.records import Formed, Forming
+from kvpaxos.wire.framing import FRAME_BYTES_MAX
 from kvpaxos.wire.greeting import Holds
 from test.node.members import Cluster, Loopback, Member, reply, request, soon
 
@@ -99,6 +102,26 @@ async def test_what_a_member_was_is_not_taken_for_what_it_is_if_word_of_it_comes
     await a.until(lambda: a.status(B)["received"] + sum(a.status(B)["dropped"].values()) > 0)
     assert a.messages(B) == [request(1)]
     assert a.up() == {B, C}
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_is_said_of_damaged_journals_travels_though_no_cluster_has_formed(
+    three: Cluster,
+) -> None:
+    a, b = three.start(A, B)
+    await soon(lambda: a.links.standings()[B] is not None)
+    long = Told(0, Slot(1), (Command(A, 1, 1, 0, bytes(2 * FRAME_BYTES_MAX)),))
+    said: list[RecallMessage] = [Recall(0, (Slot(1),)), long, Recalled(0, (Slot(1),), 1)]
+    a.links.tell(B, said)
+    a.links.tell(C, said)
+    await soon(lambda: len(b.recalls) == len(said))
+    assert b.recalls == [(A, message) for message in said]
+    assert not a.said("formed")
+
+    b.links.switches.set(A, B, state="cut")
+    a.links.tell(B, said)
+    await soon(lambda: b.status(A)["dropped"].get("switched off", 0) >= len(said))
+    assert len(b.recalls) == len(said)
 
 
 @pytest_twisted.ensureDeferred
