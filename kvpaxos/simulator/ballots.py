@@ -11,6 +11,7 @@ from kvpaxos.paxos.proposer import Leading
 from kvpaxos.paxos.records import Renewed
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.renewals import Renewals
 
 
 class Ballots:
@@ -22,17 +23,20 @@ class Ballots:
     * *Learned first.* Nothing is offered in a slot that one who has promised knew to be decided.
     * *Obliged.* Where anybody who has promised had voted, that of the highest ballot is offered.
     * *No way back.* Once a slot is decided, no higher ballot offers another batch in it.
-    * *Quorums.* A leader decides nothing that a majority has not told it to have voted for.
+    * *Quorums.* Nobody leads whom a majority has not promised that, nor decides anything that a
+      majority has not told it to have voted for.
 
     :param fail: is told which one was broken, in a sentence.
+    :param renewals: is told whose votes and promises have counted.
     """
 
-    def __init__(self, fail: Callable[[str], None]) -> None:
+    def __init__(self, fail: Callable[[str], None], renewals: Renewals) -> None:
         self._fail = fail
+        self._renewals = renewals
         self._offers: dict[tuple[Ballot, Slot], Batch] = {}
         self._promises: dict[Ballot, list[tuple[NodeId, Promise]]] = {}
         self._leading: set[Ballot] = set()
-        self._voters: dict[tuple[Ballot, Slot], set[NodeId]] = {}
+        self._voters: dict[tuple[Ballot, Slot], dict[NodeId, int]] = {}
         self._decided: dict[Slot, Decision] = {}
 
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
@@ -48,8 +52,8 @@ class Ballots:
         for decision in effects.decided:
             if decision.ballot.node == replica.node:
                 self._check_quorum(replica, decision)
-        if isinstance(replica.role, Leading):
-            self._leading.add(replica.role.ballot)
+        if isinstance(replica.role, Leading) and replica.role.ballot not in self._leading:
+            self._begin(replica, replica.role.ballot)
 
     def _note(self, replica: Replica, event: Received) -> None:
         sender, message = event.sender, event.message
@@ -59,7 +63,7 @@ class Ballots:
         if shown < replica.disks.newest(sender):
             return
         if isinstance(message, Accepted):
-            self._voters.setdefault((message.ballot, message.slot), set()).add(sender)
+            self._voters.setdefault((message.ballot, message.slot), {})[sender] = shown
         elif message.ballot not in self._leading:
             # Later ones oblige to nothing: a quorum was there without them.
             self._promises.setdefault(message.ballot, []).append((sender, message))
@@ -71,7 +75,21 @@ class Ballots:
                 promises[:] = [one for one in promises if one[0] != node]
         for (ballot, _), voters in self._voters.items():
             if ballot.node == leader:
-                voters.discard(node)
+                voters.pop(node, None)
+
+    def _begin(self, replica: Replica, ballot: Ballot) -> None:
+        """Take note that ``ballot`` leads with the promises that there are."""
+        self._leading.add(ballot)
+        promises = self._promises.get(ballot, ())
+        givers = {node for node, _ in promises}
+        if 2 * len(givers) <= len(replica.peers.quorum.members):
+            self._fail(
+                f"{replica.node} leads with {ballot} on the promises of"
+                f" {' '.join(sorted(givers)) or 'nobody'}, who are no majority"
+            )
+        for node, promise in promises:
+            incarnation = dict(promise.incarnations).get(node, FIRST_INCARNATION)
+            self._renewals.led_by(node, incarnation, ballot)
 
     def _check_offer(self, accept: Accept) -> None:
         ballot, slot, batch = accept.ballot, accept.slot, accept.batch
@@ -108,10 +126,12 @@ class Ballots:
 
     def _check_quorum(self, replica: Replica, decision: Decision) -> None:
         slot, ballot = decision.slot, decision.ballot
-        voters = self._voters.get((ballot, slot), set())
+        voters = self._voters.get((ballot, slot), {})
         if 2 * len(voters) <= len(replica.peers.quorum.members):
             self._fail(
                 f"{replica.node} has decided slot {slot} under {ballot} with the votes of"
                 f" {' '.join(sorted(voters)) or 'nobody'}, who are no majority"
             )
+        for node, incarnation in voters.items():
+            self._renewals.counted(node, incarnation, slot)
         self._decided.setdefault(slot, decision)

@@ -11,11 +11,15 @@ from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Effects, Event, ReadReady, ReadWanted, Received
 from kvpaxos.paxos.memory import Memory
-from kvpaxos.paxos.messages import Accept, Accepted, Batch, Command, Prepare, Promise
+from kvpaxos.paxos.messages import Accept, Accepted, Batch, Command, Prepare, Promise, Report
 from kvpaxos.paxos.records import Installed
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
+from kvpaxos.simulator.acceptors import Acceptors
+from kvpaxos.simulator.agenda import Agenda
 from kvpaxos.simulator.ballots import Ballots
+from kvpaxos.simulator.keeping import Keeping
+from kvpaxos.simulator.renewals import Renewals
 from kvpaxos.simulator.watch import Observer
 from kvpaxos.store.layout import Layout, applied_key
 from kvpaxos.store.machine import Machine
@@ -43,14 +47,17 @@ class Checker(Observer):
     * *Acknowledged.* What a client was told to be done is in the log, in that slot, with that
       result.
 
-    What ballots oblige to is in `kvpaxos.simulator.ballots`.
+    What ballots oblige to is in `kvpaxos.simulator.ballots`, what a single node may say in
+    `kvpaxos.simulator.acceptors`, what it must keep in `kvpaxos.simulator.keeping`, and what it
+    owes after it has lost a disk in `kvpaxos.simulator.renewals`.
 
     :ivar wrong: the first rule that was broken, in a sentence; None if none was.
     :ivar log: what is decided.
     :ivar installed: after which slots a node took over the state of another.
+    :ivar keeping: is told what is on disks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, agenda: Agenda) -> None:
         self.wrong: str | None = None
         self.log: dict[Slot, Batch] = {}
         self.executed: dict[tuple[str, int, int], tuple[Slot, Result]] = {}
@@ -58,7 +65,9 @@ class Checker(Observer):
         self._engine = MemoryEngine()
         self._machine = Machine(self._engine, _GROUP)
         self._digests = [self._machine.digest]
-        self._ballots = Ballots(self.fail)
+        self._renewals = Renewals(self.fail)
+        self._ballots = Ballots(self.fail, self._renewals)
+        self._acceptors = Acceptors(agenda, self.fail)
         self._replicas: dict[NodeId, Replica] = {}
         self._shown: dict[Disk, Ballot] = {}
         self._votes: dict[Disk, dict[Slot, Ballot]] = {}
@@ -66,6 +75,7 @@ class Checker(Observer):
         self._promised: dict[NodeId, Ballot] = {}
         self._lives: set[tuple[NodeId, int]] = set()
         self._layout = Layout(_GROUP)
+        self.keeping = Keeping(self._acceptors, self._layout, _GROUP, self.fail)
 
     @property
     def decided_through(self) -> Slot:
@@ -103,6 +113,8 @@ class Checker(Observer):
             self.installed.add(event.slot)
         if promised < self._promised[node]:
             self.fail(f"the promise of {node} fell from {self._promised[node]} to {promised}")
+        self._acceptors.stepped(replica, event, effects, self._promised[node])
+        self._renewals.stepped(replica, effects)
         self._promised[node] = promised
         match event:
             case Received(sender, Promise() | Accepted() as message):
@@ -114,14 +126,23 @@ class Checker(Observer):
             case _:
                 pass
         self._ballots.stepped(replica, event, effects)
+        for envelope in effects.replies:
+            if isinstance(envelope.message, Report):
+                self._check_report(replica, envelope.to, envelope.message)
         for decision in effects.decided:
             self.decide(node, decision)
         for ready in effects.reads:
             self._check_read(replica, ready)
 
+    def synced(self, node: str, begun: float) -> None:
+        """Take note of a sync of a node's disk that has ended, and began at that time."""
+        self._acceptors.synced(node, begun)
+
     def wrote(self, node: str, changes: Mapping[bytes, bytes | None]) -> None:
         """Take note of what was written to the state of ``node``."""
         applied, meta = changes.get(applied_key(_GROUP)), changes.get(self._layout.meta)
+        if applied is None:
+            self.fail(f"{node} has written what slots made of its state, and not through which")
         if applied is None or meta is None:
             return
         self.holds(node, int.from_bytes(applied, "big"), decode_meta(meta).digest(self._layout))
@@ -163,6 +184,17 @@ class Checker(Observer):
             hidden = named.get(slot, ZERO_BALLOT) < ballot < promise.ballot
             if hidden and slot > known and promise.parts == 1:
                 self.fail(f"{to.node} is not told of the vote of {disk[0]} in slot {slot}")
+
+    def _check_report(self, replica: Replica, to: NodeId, report: Report) -> None:
+        """Check that a node that lost its disk is told how far others have voted, and promised."""
+        node = replica.node
+        disk = node, replica.disks.newest(node)
+        voted_through = max(self._votes.get(disk, ()), default=Slot(0))
+        if report.voted_through < voted_through:
+            self.fail(f"{to} is not told that {node} has voted in slot {voted_through}")
+        shown = self._shown.get(disk, ZERO_BALLOT)
+        if report.promised < shown:
+            self.fail(f"{to} is not told that {node} has promised {shown}")
 
     def _check_vote(self, replica: Replica, slot: Slot, ballot: Ballot) -> None:
         learner = replica.learner

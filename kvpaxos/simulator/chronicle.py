@@ -33,6 +33,7 @@ class Chronicle(Observer):
 
     :param write: takes the lines of the transcript; None if nobody wants one.
     :param recorder: is told, too; None if nobody wants a picture.
+    :ivar restless_at: when a node has last begun to stand for leader, or to lead.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class Chronicle(Observer):
         self._hash = blake2b(digest_size=16)
         self._doing: dict[str, tuple[str, Ballot]] = {}
         self._leaders: set[Ballot] = set()
+        self.restless_at = 0.0
 
     @property
     def digest(self) -> str:
@@ -103,6 +105,8 @@ class Chronicle(Observer):
             self._transcribe(node, event, effects)
         if doing != self._doing[node]:
             self._doing[node] = doing
+            if not isinstance(replica.role, Following):
+                self.restless_at = self._agenda.now
             if isinstance(replica.role, Leading):
                 self._leaders.add(replica.leader)
             what, ballot = doing

@@ -174,13 +174,14 @@ class Client:
     def _put(self, node: str, face: Face, request: Request, attempt: int) -> None:
         """Ask the node. This runs in its process."""
         answered = partial(self._answer, node, face, request, attempt)
-        refused = partial(self._refuse, request, attempt)
+        refused = partial(self._refuse, node, request, attempt)
         try:
             asking: Deferred[Receipt] | Deferred[Written]
-            if request.identity is None:
+            if not request.logged:
                 asking = face.read(stale=request.stale, timeout_s=TIMEOUT_S)
             else:
                 assert not isinstance(request.operation, Dump), "a dump is not logged"
+                request.taken[node] += 1
                 asking = face.write(request.operation, request.identity, timeout_s=TIMEOUT_S)
         except KvPaxosError as error:
             refused(Failure(error))
@@ -209,27 +210,31 @@ class Client:
         request.answers.append(answer)
         self._agenda.after(TRAVEL_S, self._end, request, attempt, answer)
 
-    def _refuse(self, request: Request, attempt: int, failure: Failure) -> None:
+    def _refuse(self, node: str, request: Request, attempt: int, failure: Failure) -> None:
         if failure.check(*DAMAGE) is None:
             failure.trap(Unavailable, OutcomeUnknown)
+        self._counts["refused"] += 1
         if failure.check(OutcomeUnknown) is None:
             # It says that it was not carried out: that is held against it.
             request.doubts -= 1
-        self._counts["refused"] += 1
+            request.taken[node] -= request.logged
+        elif not request.is_known:
+            self._agenda.after(TRAVEL_S, self._end, request, attempt, None)
+            return
         self._agenda.after(TRAVEL_S, self._again, request, attempt)
 
     def _silent(self, request: Request, attempt: int) -> None:
         if attempt != self._attempt or request.ending != "open":
             return
         self._counts["silences"] += 1
-        if self._random.random() < self._manners.gives_up:
+        if not request.is_known or self._random.random() < self._manners.gives_up:
             self._counts["given up"] += 1
             self._end(request, attempt, None)
         else:
             self._again(request, attempt)
 
     def _again(self, request: Request, attempt: int) -> None:
-        """Ask another node: the request is known there by its identity."""
+        """Ask another node: one that knows the request again, or that is the first to take it."""
         if attempt != self._attempt or request.ending != "open":
             return
         if self._patience is not None:

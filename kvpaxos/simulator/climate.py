@@ -21,6 +21,44 @@ STRETCH: Final = 12.0
 """So many times longer it lasts, and so much slower all goes on."""
 
 
+THEMED: Final = 0.4
+"""How often a world has a theme: few kinds of faults that go together, and these often."""
+
+THEMES: Final[tuple[frozenset[str], ...]] = (
+    # Disks that are lost while somebody lags, and is not heard.
+    frozenset(
+        {"lost disk", "lost state", "kill", "restart", "slow disk", "isolation", "one way", "pause"}
+    ),
+    # States that are lost, and travel.
+    frozenset(
+        {"lost state", "state rot", "kill", "restart", "death in a flush", "slow disk", "isolation"}
+    ),
+    # Journals that break off anywhere.
+    frozenset(
+        {"power cut", "lost writes", "torn writes", "reordered writes", "blackout", "journal rot"}
+        | {"death before a sync", "death in a rotation", "failed sync", "failed write"}
+    ),
+    # Leaders who come and go.
+    frozenset(
+        {"cut leader", "pause", "clock freeze", "deaf node", "mute node", "one way", "chain"}
+        | {"asymmetric", "flapping link", "bridge", "restart"}
+    ),
+    # Wrong disks.
+    frozenset(
+        {"old backup", "cloned disk", "other disk", "kill", "isolation", "broken connections"}
+    ),
+    # Messages that are late, or lost with their connection.
+    frozenset(
+        {"broken connections", "half-open connection", "one-way loss", "cut leader", "pause"}
+        | {"stuck disk", "death before a sync"}
+    ),
+)
+"""What may be such a theme."""
+
+KINDRED: Final = 0.8
+"""The share of its kinds that a world has which has a theme."""
+
+
 @dataclass(frozen=True, slots=True)
 class Climate:
     """One draw.
@@ -54,7 +92,9 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
     :param chosen: whether somebody has asked for these faults: then there are all of them.
     """
     size = random.choice((3, 3, 3, 5))
-    share = random.choice((0.15, 0.3, 0.5))
+    share, kinds = random.choice((0.15, 0.3, 0.5)), frozenset(faults)
+    if not chosen and random.random() < THEMED:
+        share, kinds = KINDRED, kinds & random.choice(THEMES)
     # Where one fault follows the other nothing is done that could go wrong.
     pace = random.choice((1.0, 2.0, 4.0))
     climate = Climate(
@@ -65,7 +105,7 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         storage=_draw_storage(random),
         faults_s={
             fault: pace * random.uniform(0.5, 6.0)
-            for fault in sorted(faults)
+            for fault in sorted(kinds)
             if random.random() < share or chosen
         },
         # Some clusters have to form in the midst of it.
@@ -151,8 +191,8 @@ def _draw_storage(random: Random) -> ClusterStorage:
     segment_bytes = random.choice((32, 64)) * 1024
     return ClusterStorage(
         segment_bytes=segment_bytes,
-        journal_bytes_max=4 * segment_bytes,
-        snapshot_slots=random.choice((20, 50, 200, 1000)),
+        journal_bytes_max=random.choice((1, 2, 4)) * segment_bytes,
+        snapshot_slots=random.choice((2, 5, 20, 100)),
         scan_bytes_per_s=random.choice((0, 1024 * 1024)),
         scan_every_s=10,
     )

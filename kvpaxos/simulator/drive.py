@@ -6,6 +6,7 @@ import errno
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from random import Random
 from typing import Final, Literal
 
@@ -55,6 +56,7 @@ class Drive:
     :ivar doom: when the process that uses it is to end; None if at no such moment.
     :ivar counts: how many calls of each kind there were, and how many were refused.
     :ivar synced: called at the end of each sync, with the time at which it began; None for nobody.
+        One that succeeds after the same process was refused one of that file means nothing.
     """
 
     def __init__(self, agenda: Agenda, random: Random, sync_s: tuple[float, float]) -> None:
@@ -74,10 +76,12 @@ class Drive:
         self._sync_s = sync_s
         self._process: Process | None = None
         self._under_way: dict[Call, float] = {}
+        self._doubted: set[Path] = set()
 
     def attach(self, process: Process) -> None:
         """Let ``process`` use it from now on."""
         self._process = process
+        self._doubted.clear()
 
     def kill(self) -> None:
         """Be as after the death of the process: the system writes what it was given."""
@@ -152,6 +156,8 @@ class Drive:
             number, self.failing = self.failing[1], None
             self.counts[f"failed {operation.deed}"] += 1
             self.counts["refused calls"] += 1
+            if operation.deed == "sync":
+                self._doubted.add(operation.path)
             raise refused(number)
         if self.full and operation.deed in FILLING:
             self.counts["refused calls"] += 1
@@ -159,7 +165,7 @@ class Drive:
         if operation.deed in SLOW:
             begun = self._agenda.now
             self._spend(self._random.uniform(*self._sync_s))
-            if self.synced is not None:
+            if self.synced is not None and operation.path not in self._doubted:
                 self.synced(begun)
         elif operation.deed == "read":
             self._spend(READ_S)

@@ -41,6 +41,7 @@ def judge(checker: Checker, requests: Sequence[Request]) -> tuple[str, ...]:
         for slot in map(Slot, range(1, checker.decided_through + 1))
     ]
     _check_executed(checker, requests)
+    _check_taken(checker, requests)
     _check_appended(checker, requests)
     _check_same(checker, requests)
     lines = _check_order(checker, calls)
@@ -63,7 +64,7 @@ def _check_order(checker: Checker, calls: Sequence[Call]) -> tuple[str, ...]:
 def _check_executed(checker: Checker, requests: Sequence[Request]) -> None:
     """Check that all that nodes have acknowledged is in the log, where it was said to be."""
     for request, answer in _answers(requests):
-        if request.identity is None:
+        if not request.logged:
             continue
         body = encode_request(request.operation, request.identity)  # type: ignore[arg-type]
         results = [
@@ -90,6 +91,26 @@ def _executed_in(checker: Checker, told: Slot) -> Iterable[Slot]:
     Whoever has the outcome from the state of another node knows only that it is in that.
     """
     return map(Slot, range(1, told + 1)) if told in checker.installed else (told,)
+
+
+def _check_taken(checker: Checker, requests: Sequence[Request]) -> None:
+    """Check that no node has had decided what it said that it would not carry out."""
+    passed: dict[tuple[str, bytes], set[tuple[int, int]]] = {}
+    for batch in checker.log.values():
+        for command in batch:
+            numbers = passed.setdefault((command.node, command.body), set())
+            numbers.add((command.life, command.sequence))
+    for request in requests:
+        if request.identity is None:
+            continue
+        body = encode_request(request.operation, request.identity)  # type: ignore[arg-type]
+        for node, times in request.taken.items():
+            found = len(passed.get((node, body), ()))
+            if found > times:
+                checker.fail(
+                    f"{node} has not refused the request {request.opid} of {request.client}"
+                    f" {times} times, and had it decided {found} times"
+                )
 
 
 def _check_appended(checker: Checker, requests: Sequence[Request]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from random import Random
@@ -34,6 +35,9 @@ STALE: Final = 0.2
 
 LOGGED: Final = 0.05
 """The share of reads that have an identity, and so are in the log."""
+
+PLAIN: Final = 0.1
+"""The share of what changes something that has no identity: nobody knows it again."""
 
 NAMED: Final = 0.2
 """The share of requests with an identity that have a name and no number."""
@@ -72,8 +76,10 @@ class Request:
 
     :ivar opid: its number among those of its client, from 1.
     :ivar stale: whether it is content with whatever the node has.
+    :ivar logged: whether it goes through the log, as all that changes something does.
     :ivar sent: how often it was.
     :ivar doubts: how often it was sent without word that this was in vain.
+    :ivar taken: how often each node was asked without saying that it would not carry it out.
     :ivar answer: the first one that came in time; None if none did.
     :ivar answers: all that were given.
     """
@@ -84,12 +90,19 @@ class Request:
     identity: Identity | None
     stale: bool
     began: float
+    logged: bool = True
     ended: float | None = None
     ending: Ending = "open"
     sent: int = 0
     doubts: int = 0
+    taken: Counter[str] = field(default_factory=Counter)
     answer: Answer | None = None
     answers: list[Answer] = field(default_factory=list)
+
+    @property
+    def is_known(self) -> bool:
+        """Whether it may be sent again though it may have been carried out."""
+        return self.identity is not None or not self.logged
 
     @property
     def outcome(self) -> Outcome:
@@ -191,7 +204,8 @@ class Taste:
         reads = isinstance(wish, Get | Count | Dump)
         stale = reads and random.random() < STALE
         logged = not stale and not isinstance(wish, Dump) and random.random() < LOGGED
-        return self.request(wish, before, now, stale=stale, known=not reads or logged)
+        known = logged if reads else random.random() >= PLAIN
+        return self.request(wish, before, now, stale=stale, known=known)
 
     def request(
         self, wish: Wish, before: Sequence[Request], now: float, *, stale: bool, known: bool
@@ -206,7 +220,8 @@ class Taste:
             identity = Numbered(self._client.encode(), opid)
             if self._random.random() < NAMED:
                 identity = Named(f"{self._client}/{opid}".encode())
-        return Request(self._client, opid, wish, identity, stale, now)
+        logged = known or not isinstance(wish, Get | Count | Dump)
+        return Request(self._client, opid, wish, identity, stale, now, logged)
 
 
 def _last_seen(before: Sequence[Request], key: bytes) -> bytes | None:

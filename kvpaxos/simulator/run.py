@@ -42,6 +42,11 @@ ALIVE_S_MAX: Final = DEAD_S + 10.0
 system takes to notice that a connection is dead whose other end has forgotten it."""
 
 
+QUIET_S: Final = 2.0
+"""Once it serves, there comes such a span in which nobody stands for leader, also within that time:
+neither those who are left, nor those to whom something happened; and none of these leads."""
+
+
 @dataclass(slots=True)
 class Report:
     """What a run has come to.
@@ -243,6 +248,10 @@ def _calm(world: World) -> None:
     world.alive_s = world.agenda.now - left_at
     if not served and checker.wrong is None:
         checker.fail(f"{' '.join(left)} are a majority, and serve nobody for {ALIVE_S_MAX:g} s")
+    lost = [name for name in world.names if name not in left]
+    settled = world.run(ALIVE_S_MAX, lambda: world.is_settled(lost, QUIET_S))
+    if not settled and checker.wrong is None:
+        checker.fail(f"{ALIVE_S_MAX:g} s later it is not settled who leads")
     world.run(ALIVE_S_MAX, lambda: not any(client.waits for client in world.clients))
 
 

@@ -51,6 +51,7 @@ class Server:
     :ivar face: what clients ask; None while the node does not serve.
     :ivar process: the one that runs, or the last one.
     :ivar stopping: whether that one was asked to end.
+    :ivar rested: whether the one before it was stopped in good order, and its disk served it well.
     :ivar ended: called when a process has ended by itself, whatever the reason.
     :ivar counts: what was done to it.
     :ivar paper: what it logs to; None if it does not.
@@ -89,6 +90,7 @@ class Server:
         self.process: Process | None = None
         self.reactor: Reactor | None = None
         self.stopping = False
+        self.rested = False
         self.counts: Counter[str] = Counter()
         self._cluster = cluster
         self._config = config
@@ -102,6 +104,8 @@ class Server:
         self._apart = place
         self.paper = Paper(agenda) if logs else None
         self._log: Log | None = None
+        self._rests = False
+        self._refused_before = 0
 
     @property
     def up(self) -> bool:
@@ -118,11 +122,13 @@ class Server:
         self._chronicle.became(self.place, "runs")
         self._board.lit(self.place)
         self.stopping = False
+        self.rested, self._rests = self._rests, False
+        self._refused_before = self.drive.counts["refused calls"]
         self.process = process = Process(self._agenda, self.node)
         self.reactor = reactor = Reactor(self._agenda, self.clock, process)
         process.died = partial(self._died, process, reactor)
         self.drive.attach(process)
-        self.drive.synced = partial(self._chronicle.synced, self.place)
+        self.drive.synced = self._synced
         threads = SimulatedThreads(process, reactor)
         if self.paper is not None:
             self._log = Log(self.node, self.paper, process, threads)
@@ -212,6 +218,8 @@ class Server:
         self.stopping = True
 
         def end() -> None:
+            refused = self.drive.counts["refused calls"] > self._refused_before
+            self._rests = process.alive and not refused
             process.kill()
             then()
 
@@ -229,7 +237,6 @@ class Server:
     ) -> None:
         """Do what `kvpaxos.node.service` does for a process of its own."""
         cluster, config = self._cluster, self._config
-        shelf = partial(KeptShelf, self.drive, partial(self._checker.wrote, self.node))
         open_at = self._opener(platform, random)
         repairs = Repairs(Path(config.data), platform.files)
 
@@ -240,9 +247,14 @@ class Server:
                 cluster,
                 config,
                 open_journal(
-                    cluster, config, repairs, open_at=open_at, files=platform.files, shelf=shelf
+                    cluster,
+                    config,
+                    repairs,
+                    open_at=open_at,
+                    files=platform.files,
+                    shelf=self._shelf,
                 ),
-                shelf(),
+                self._shelf(),
                 repairs,
                 may_rejoin=self.drive.replaced,
                 reactor=reactor,
@@ -258,7 +270,7 @@ class Server:
             self.member = member = Member(
                 make,
                 repairs,
-                shelf,
+                self._shelf,
                 alone=len(cluster.members) == 1,
                 refuse=_refuse,
                 fatal=partial(self._fatal, process),
@@ -268,6 +280,11 @@ class Server:
         except KvPaxosError as error:
             self._fatal(process, str(error))
 
+    def _shelf(self) -> KeptShelf:
+        checker = self._checker
+        wrote, took_over = checker.wrote, checker.keeping.took_over
+        return KeptShelf(self.drive, partial(wrote, self.node), partial(took_over, self.node))
+
     def _opener(self, platform: SimulatedPlatform, random: Random) -> Callable[[Path], Journal]:
         return partial(
             Journal.open,
@@ -276,6 +293,10 @@ class Server:
             salt=random.randbytes(DIGEST_BYTES),
             new_lock=platform.threads.lock,
         )
+
+    def _synced(self, begun: float) -> None:
+        self._chronicle.synced(self.place, begun)
+        self._checker.synced(self.place, begun)
 
     def _served(self, process: Process, face: Face) -> None:
         if process.alive:

@@ -143,12 +143,14 @@ class KeptShelf(Shelf):
     """The shelf of one process, on the disk of its node.
 
     :param look: is shown all that is written to the current state.
+    :param took_over: is shown the whole state that takes its place.
     """
 
-    def __init__(self, place: Place, look: Look) -> None:
+    def __init__(self, place: Place, look: Look, took_over: Look) -> None:
         self._place = place
         self._work = place.work
         self._look = look
+        self._took_over = took_over
         self._current: KeptEngine | None = None
         self._fresh: KeptEngine | None = None
 
@@ -173,6 +175,7 @@ class KeptShelf(Shelf):
         self._current.close()
         self._fresh.close()
         self._current = self._fresh = None
+        self._took_over(self._place.state.durable)
         self._look(self._place.state.durable)
         return self.open()
 

@@ -11,6 +11,9 @@ from kvpaxos.simulator.world import World
 Fate: TypeAlias = Callable[[World, list[str]], None]
 """What is done to some nodes, for good."""
 
+LEADER: Final = 0.5
+"""How often it is the leader, whatever chance would have, to whom something happens."""
+
 FOR_EVER_S: Final = 1e6
 """Longer than any world lasts."""
 
@@ -28,7 +31,10 @@ def leave(world: World) -> list[str]:
         spokes = [name for name in world.names if name != hub]
         world.network.cut([(one, other) for one in spokes for other in spokes if one != other])
         return list(world.names)
-    left = random.sample(world.names, len(world.names) // 2 + 1)
+    spared = world.leader if random.random() < LEADER else None
+    left = random.sample(
+        [name for name in world.names if name != spared], len(world.names) // 2 + 1
+    )
     rest = [name for name in world.names if name not in left]
     fate = random.choice(FATES)
     world.chronicle.did(f"{' '.join(rest)}: {fate.__doc__}")

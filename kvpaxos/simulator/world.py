@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Final
@@ -66,7 +66,7 @@ class World(Observer):
         self.random = random = Random(f"{seed} of faults")
         self.climate = climate
         self.is_calm = False
-        self.checker = Checker()
+        self.checker = Checker(self.agenda)
         self.chronicle = Chronicle(self.agenda, write, recorder)
         self.network = Network(self.agenda, Random(f"{seed} of the network"), climate.weather)
         self.network.noted = self.chronicle.arrived
@@ -113,6 +113,18 @@ class World(Observer):
         """Return the replica of a node that runs and takes part, not that of an earlier process."""
         process, replica = self._begun.get(server.node, (None, None))
         return replica if server.up and process is server.process else None
+
+    def is_settled(self, lost: Collection[str], quiet_s: float) -> bool:
+        """Whether nobody has stood for leader lately, and none of the ``lost`` nodes leads."""
+        if self.agenda.now - self.chronicle.restless_at < quiet_s:
+            return False
+        return not any(self._leads(self.server(name)) for name in lost)
+
+    def _leads(self, server: Server) -> bool:
+        replica = self._replica(server)
+        if replica is None or server.process is None or server.process.paused:
+            return False
+        return isinstance(replica.role, Leading)
 
     @property
     def missing(self) -> str:
@@ -206,11 +218,15 @@ class World(Observer):
 
     @override
     def began(self, replica: Replica, memory: Memory) -> None:
-        self.swaps.forgotten_by(replica.node)
-        self._begun[replica.node] = self.server(replica.node).process, replica
+        node, server = replica.node, self.server(replica.node)
+        self.swaps.forgotten_by(node)
+        _, before = self._begun.get(node, (None, None)) if server.rested else (None, None)
+        self.checker.keeping.began(replica, memory, before, frail=node in self.frail)
+        self._begun[node] = server.process, replica
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
+        self.checker.keeping.stepped(replica, event, self.server(replica.node).drive.state.durable)
         if isinstance(event, Installed):
             self.counts["states installed"] += 1
         if effects.records and any(isinstance(one, Rejoined) for one in effects.records):

@@ -14,7 +14,7 @@ from kvpaxos.simulator.recorder import Recorder
 from kvpaxos.simulator.run import Report, perform
 from kvpaxos.simulator.script import Script
 
-SEED = 7
+SEED = 0
 SVG = "{http://www.w3.org/2000/svg}"
 
 

@@ -13,8 +13,9 @@ import pytest
 
 from kvpaxos.errors import StateDamaged
 from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.climate import THEMES
 from kvpaxos.simulator.contents import SECTOR, Contents
-from kvpaxos.simulator.faults import ALL_FAULTS
+from kvpaxos.simulator.faults import ALL_FAULTS, FAULTS
 from kvpaxos.simulator.network import Network, Weather
 from kvpaxos.simulator.run import simulate
 from kvpaxos.simulator.shelf import Kept, KeptEngine
@@ -133,3 +134,7 @@ def test_a_wire_that_is_closed_while_it_is_cut_carries_nothing_when_that_is_heal
     while agenda.step(2.0):
         pass
     assert sink.came == []
+
+
+def test_themes_name_faults_that_strike() -> None:
+    assert all(theme <= FAULTS.keys() for theme in THEMES)

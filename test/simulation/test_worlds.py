@@ -74,7 +74,7 @@ def test_no_fault_begins_once_a_storm_has_ended_early(monkeypatch: pytest.Monkey
     done = [line.split()[0] for line in lines[lines.index("\nclear up\n----") :] if line[0] == "\n"]
     # The last thing that is done is to take a minority away, in some manner.
     assert set(done[:-1]) <= {"clear", "start"}
-    assert done[-1] == "n01:"
+    assert done[-1] in {"n01:", "n02:", "n03:"}
 
 
 def test_a_transcript_shows_what_was_done_and_what_came_of_it() -> None:

@@ -1,0 +1,94 @@
+"""What a node owes on a new disk to what it has said on earlier ones. It sees all nodes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Effects
+from kvpaxos.paxos.messages import Vote
+from kvpaxos.paxos.records import Promised, Rejoined
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
+from kvpaxos.paxos.replica import Replica
+
+
+class Comeback(NamedTuple):
+    """A node that has begun to vote on a new disk.
+
+    :ivar incarnation: the number of that disk.
+    :ivar known_through: through which slot it knew all to be decided then.
+    :ivar promised: what it had promised then.
+    """
+
+    incarnation: int
+    known_through: Slot
+    promised: Ballot
+
+
+class Renewals:
+    """Holds nodes that vote again after they lost a disk to what earlier disks have said.
+
+    These are the rules, whichever comes first:
+
+    * *Votes.* Whoever votes on a new disk knows what is decided in each slot for which the vote of
+      an earlier disk is counted.
+    * *Promises.* It has promised no less than what an earlier disk has promised somebody who leads
+      with that.
+
+    :param fail: is told which one was broken, in a sentence.
+    """
+
+    def __init__(self, fail: Callable[[str], None]) -> None:
+        self._fail = fail
+        self._comebacks: dict[NodeId, Comeback] = {}
+        self._votes: dict[tuple[NodeId, int], Slot] = {}
+        self._promises: dict[tuple[NodeId, int], Ballot] = {}
+
+    def stepped(self, replica: Replica, effects: Effects) -> None:
+        """Take note of what a node has done."""
+        node, incarnation = replica.node, replica.disks.newest(replica.node)
+        if incarnation == FIRST_INCARNATION or not effects.records:
+            return
+        comeback = self._comebacks.get(node)
+        if comeback is not None and comeback.incarnation == incarnation:
+            return
+        if any(isinstance(one, Promised | Vote | Rejoined) for one in effects.records):
+            known_through = replica.learner.once_known_through
+            comeback = Comeback(incarnation, known_through, replica.acceptor.promised)
+            self._comebacks[node] = comeback
+            for (whose, earlier), slot in self._votes.items():
+                if whose == node:
+                    self._check_vote(node, earlier, slot)
+            for (whose, earlier), ballot in self._promises.items():
+                if whose == node:
+                    self._check_promise(node, earlier, ballot)
+
+    def counted(self, node: NodeId, incarnation: int, slot: Slot) -> None:
+        """Take note that a slot is decided with a vote of that disk of ``node``."""
+        disk = node, incarnation
+        self._votes[disk] = max(slot, self._votes.get(disk, slot))
+        self._check_vote(node, incarnation, slot)
+
+    def led_by(self, node: NodeId, incarnation: int, ballot: Ballot) -> None:
+        """Take note that somebody leads with a promise of that disk of ``node``."""
+        disk = node, incarnation
+        self._promises[disk] = max(ballot, self._promises.get(disk, ballot))
+        self._check_promise(node, incarnation, ballot)
+
+    def _check_vote(self, node: NodeId, incarnation: int, slot: Slot) -> None:
+        comeback = self._comebacks.get(node)
+        if comeback and incarnation < comeback.incarnation and slot > comeback.known_through:
+            self._fail(
+                f"{node} votes on its disk {comeback.incarnation}, and did not know what its disk"
+                f" {incarnation} has helped to decide in slot {slot}"
+            )
+
+    def _check_promise(self, node: NodeId, incarnation: int, ballot: Ballot) -> None:
+        comeback = self._comebacks.get(node)
+        if comeback and incarnation < comeback.incarnation and ballot > comeback.promised:
+            self._fail(
+                f"{node} votes on its disk {comeback.incarnation} with the promise"
+                f" {comeback.promised}, and its disk {incarnation} has promised {ballot}, which"
+                " leads with that"
+            )
