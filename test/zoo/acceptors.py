@@ -175,21 +175,10 @@ def a_watermark_covers_a_vote_of_another_ballot(patch: Patch) -> None:
     patch.setattr(Learner, "cover", cover)
 
 
-@bug("the same in the journal; §3")
-def recovery_takes_a_vote_of_another_ballot_for_decided(patch: Patch) -> None:
-    """A watermark in the journal covers all votes up to its slot."""
-    right = GroupState._advance
-
-    def advance(self: GroupState, through: Slot, ballot: Ballot) -> list[Decision]:
-        for slot, vote in self.votes.items():
-            if slot <= through:
-                self.votes[slot] = replace(vote, ballot=ballot)
-        return right(self, through, ballot)
-
-    patch.setattr(GroupState, "_advance", advance)
-
-
-@bug("§2")
+@bug(
+    "§2",
+    rare="a slot that is decided above a hole must be offered again before that closes",
+)
 def what_is_decided_above_a_hole_is_voted_in_again(patch: Patch) -> None:
     """A vote in a decided slot takes the place of the one that shows what was decided."""
     patch.setattr(Learner, "knows", lambda self, slot: slot <= self.decided_through)

@@ -21,12 +21,14 @@ class Bug:
 
     :ivar what: in one line.
     :ivar origin: who has had it, or which decision guards against it.
+    :ivar rare: why hardly a world shows it; empty if nothing is known of that.
     """
 
     name: str
     what: str
     origin: str
     plant: Plant
+    rare: str = ""
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -40,14 +42,17 @@ BUGS: Final[dict[str, Bug]] = {}
 """All of them, by name, once their modules are imported."""
 
 
-def bug(origin: str) -> Callable[[Plant], Plant]:
-    """Take a function for a bug: its name is the name, its docstring says what is wrong."""
+def bug(origin: str, *, rare: str = "") -> Callable[[Plant], Plant]:
+    """Take a function for a bug: its name is the name, its docstring says what is wrong.
+
+    :param rare: see `Bug`.
+    """
 
     def note(plant: Plant) -> Plant:
         name = plant.__name__
         assert name not in BUGS, f"{name} is there twice"
         assert plant.__doc__, f"{name} does not say what is wrong"
-        BUGS[name] = Bug(name, plant.__doc__.strip().rstrip("."), origin, plant)
+        BUGS[name] = Bug(name, plant.__doc__.strip().rstrip("."), origin, plant, rare)
         return plant
 
     return note

@@ -42,14 +42,20 @@ def a_new_disk_keeps_the_number_of_the_old_one(patch: Patch) -> None:
     patch.setattr(Formation, "_rejoin", rejoin)
 
 
-@bug("§6, J2")
+@bug(
+    "§6, J2",
+    rare="a slot must be open while a voter loses its disk and is back",
+)
 def old_disks_are_counted(patch: Patch) -> None:
     """What a disk said counts after it was lost."""
     patch.setattr(Disks, "counts", lambda *_: True)
     patch.setattr(Election, "renew", lambda *_: None)
 
 
-@bug("§6, J3")
+@bug(
+    "§6, J3",
+    rare="who has reported must lag, and who has not must not",
+)
 def a_node_votes_again_with_a_report_too_few(patch: Patch) -> None:
     """Of those who must report, one is not waited for."""
 
@@ -73,7 +79,10 @@ def a_node_that_votes_again_takes_over_no_promise(patch: Patch) -> None:
     patch.setattr(Acceptor, "readmit", lambda *_: Effects())
 
 
-@bug("§6, J2")
+@bug(
+    "§6, J2",
+    rare="two of five disks must be lost at once",
+)
 def what_is_void_is_not_taken_over_by_whoever_comes_back(patch: Patch) -> None:
     """A node on probation does not hear which other disks were lost."""
     right = Replica._renew
@@ -84,7 +93,10 @@ def what_is_void_is_not_taken_over_by_whoever_comes_back(patch: Patch) -> None:
     patch.setattr(Replica, "_renew", renew)
 
 
-@bug("§6, J1")
+@bug(
+    "§6, J1",
+    rare="a disk must be lost twice, and somebody have missed the first time",
+)
 def a_new_disk_gets_its_number_from_the_first_who_is_heard(patch: Patch) -> None:
     """The number of a new disk is one more than what anybody knows of."""
     patch.setattr(Formation, "awaited", ())
@@ -102,7 +114,10 @@ def a_report_is_sent_before_it_is_durable(patch: Patch) -> None:
     patch.setattr(Replica, "_readmit", readmit)
 
 
-@bug("§6, J3")
+@bug(
+    "§6, J3",
+    rare="of five nodes one must lack its state while another is back on a new disk",
+)
 def a_report_leaves_out_what_was_known_before_the_state_was_lost(patch: Patch) -> None:
     """A node whose state is lost reports what it knows now."""
 

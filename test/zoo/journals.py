@@ -111,7 +111,10 @@ def directories_are_not_synced(patch: Patch) -> None:
     patch.setattr(Directory, "sync", lambda _: None)
 
 
-@bug("§3: promises in the header of every segment")
+@bug(
+    "§3: promises in the header of every segment",
+    rare="a promise must be forgotten with its segment before another vote",
+)
 def a_new_segment_forgets_what_was_promised(patch: Patch) -> None:
     """The header of a segment says nothing of the promise."""
     right = header.next_header
@@ -126,7 +129,10 @@ def a_new_segment_forgets_what_was_promised(patch: Patch) -> None:
     patch.setattr(log, "next_header", changed)
 
 
-@bug("§3: what is undecided is kept")
+@bug(
+    "§3: what is undecided is kept",
+    rare="votes must stay undecided until their segment goes",
+)
 def the_journal_forgets_votes_that_are_undecided(patch: Patch) -> None:
     """Old segments are deleted whatever was voted on in them."""
 
@@ -191,17 +197,6 @@ def a_mark_is_written_with_its_batch(patch: Patch) -> None:
         self._entries_bytes = 0
 
     patch.setattr(SegmentWriter, "sync", sync)
-
-
-@bug("§3: what was found must be durable")
-def what_recovery_finds_is_not_made_durable(patch: Patch) -> None:
-    """Records that had not been synced are counted at the next start, and not synced then."""
-
-    def close(self: _Scan, _: list[bytes], start: int) -> None:
-        right(self, [], start)
-
-    right = _Scan._close
-    patch.setattr(_Scan, "_close", close)
 
 
 @bug("§6: every start journals a number")

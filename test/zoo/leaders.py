@@ -135,7 +135,10 @@ def a_leader_counts_its_own_vote_before_it_is_durable(patch: Patch) -> None:
     patch.setattr(Leading, "offer", offer)
 
 
-@bug("§2: a watermark goes with its ballot")
+@bug(
+    "§2: a watermark goes with its ballot",
+    rare="a leader must be taught what another has decided before it hears of that one",
+)
 def a_leader_goes_on_after_another_has_decided(patch: Patch) -> None:
     """A leader that learns of a batch it has not offered leads on, and announces the slot."""
     right = Leading.settle

@@ -61,8 +61,16 @@ def a_node_stands_though_others_hear_a_leader(patch: Patch) -> None:
 
 @bug("Omni-Paxos, quorum loss; §2")
 def a_node_stands_that_reaches_no_quorum(patch: Patch) -> None:
-    """A node stands for leader whomever it reaches."""
+    """A node stands for leader whomever it reaches, unless one of these hears a leader."""
+
+    def leaderless(self: Peers, now: float) -> bool:
+        return not any(
+            self.reaches(node, now) and peer.health is not None and peer.health.following.round
+            for node, peer in self.known.items()
+        )
+
     patch.setattr(Peers, "connected", lambda *_: True)
+    patch.setattr(Peers, "leaderless", leaderless)
 
 
 @bug("Cloudflare 2020; CheckQuorum; §2")
@@ -112,7 +120,10 @@ def nobody_asks_for_what_it_missed(patch: Patch) -> None:
     patch.setattr(CatchUps, "ask", lambda *_, **__: NOTHING)
 
 
-@bug("a window that is never opened again")
+@bug(
+    "a window that is never opened again",
+    rare="a leader must be taught what it has offered itself",
+)
 def a_window_counts_what_is_decided_elsewhere(patch: Patch) -> None:
     """A slot that a leader learns of instead of deciding it stays open."""
     right = Leading.settle

@@ -47,6 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Hunt, and return the exit status: 1 if some hunt was in vain."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("bugs", nargs="*", help="only these, by their names; all by default")
+    parser.add_argument("--new", action="store_true", help="only those that are not in the table")
     parser.add_argument("--starts", type=int, default=3, help="how many first seeds to try")
     parser.add_argument("--seeds", type=int, default=SEEDS_MAX, help="the most seeds of one hunt")
     parser.add_argument("--cores", type=int, default=os.cpu_count())
@@ -54,8 +55,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     unknown = sorted(set(asked.bugs) - set(BUGS))
     if unknown:
         parser.error(f"there is no bug {unknown[0]!r}; there are\n  " + "\n  ".join(BUGS))
-    names = asked.bugs or list(BUGS)
     rows = table.read() if table.TABLE.exists() else {}
+    names = [name for name in asked.bugs or BUGS if not (asked.new and name in rows)]
     blind = []
     with ProcessPoolExecutor(asked.cores, get_context("spawn"), initializer=be_quiet) as pool:
         hunts = {
@@ -70,10 +71,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 catches = found.setdefault(name, [])
                 catches.append(done.result())
                 if len(catches) == asked.starts:
-                    blind += _conclude(name, catches, rows)
+                    blind += _conclude(name, catches, rows, asked.seeds)
         except KeyboardInterrupt:
             pool.shutdown(cancel_futures=True)
-    print(f"{len(rows)} of {len(BUGS)} bugs are in the table")
+    shown = sum(row.found > 0 for row in rows.values())
+    print(f"{shown} of {len(BUGS)} bugs are found")
     for name in blind:
         print(f"not always found: {name}", file=sys.stderr)
     return bool(blind)
@@ -84,17 +86,17 @@ def hunt_from(name: str, first: int, seeds_max: int) -> Catch | None:
     return hunt(BUGS[name], range(first, first + seeds_max))
 
 
-def _conclude(name: str, hunts: list[Catch | None], rows: dict[str, table.Row]) -> list[str]:
+def _conclude(
+    name: str, hunts: list[Catch | None], rows: dict[str, table.Row], seeds_max: int
+) -> list[str]:
     """Write down what was found, and return the name if some hunt was in vain."""
-    missed = hunts.count(None)
-    if missed == len(hunts):
-        rows.pop(name, None)
-        print(f"{name}: not found", flush=True)
-    else:
-        rows[name] = row = table.Row.of(hunts)
+    rows[name] = row = table.Row.of(hunts, seeds_max)
+    if row.found:
         print(f"{name}: {row.rule}, {row.seeds_shown} seeds, {row.seconds:g} s", flush=True)
+    else:
+        print(f"{name}: not found in {row.seeds:g} worlds", flush=True)
     table.write(rows, BUGS)
-    return [name] if missed else []
+    return [name] if row.found < row.starts else []
 
 
 if __name__ == "__main__":

@@ -152,7 +152,10 @@ def a_state_counts_as_installed_before_it_is_durable(patch: Patch) -> None:
     patch.setattr(Recipient, "_finish", finish)
 
 
-@bug("two snapshots in short order (etcd #18055)")
+@bug(
+    "two snapshots in short order (etcd #18055)",
+    rare="a state must be asked for again while one that has come is flushed",
+)
 def a_second_state_is_fetched_while_one_is_on_its_way(patch: Patch) -> None:
     """A state begins to come in the middle of another one."""
     right = Recipient.fetch
@@ -164,7 +167,10 @@ def a_second_state_is_fetched_while_one_is_on_its_way(patch: Patch) -> None:
     patch.setattr(Recipient, "fetch", fetch)
 
 
-@bug("two snapshots in short order (etcd #18055)")
+@bug(
+    "two snapshots in short order (etcd #18055)",
+    rare="states are small here, and come in one piece",
+)
 def pieces_of_two_states_are_mixed(patch: Patch) -> None:
     """A piece is taken from whatever moment it is, and the sum is not looked at."""
     right = Recipient.took
@@ -178,7 +184,10 @@ def pieces_of_two_states_are_mixed(patch: Patch) -> None:
     patch.setattr(Tally, "finish", lambda *_: None)
 
 
-@bug("installs that race with votes above them")
+@bug(
+    "installs that race with votes above them",
+    rare="a node must vote above a state while that comes",
+)
 def an_install_forgets_votes_above_it(patch: Patch) -> None:
     """With a new state all votes are dropped."""
     right = Replica._install
@@ -191,7 +200,10 @@ def an_install_forgets_votes_above_it(patch: Patch) -> None:
     patch.setattr(Replica, "_install", install)
 
 
-@bug("installs that race with votes above them")
+@bug(
+    "installs that race with votes above them",
+    rare="a node must vote above a state while that comes, and then start again",
+)
 def recovery_forgets_votes_above_an_install(patch: Patch) -> None:
     """In the journal a new state counts for more than votes in slots above it."""
     right = GroupState._install

@@ -27,10 +27,10 @@ END: Final = "<!-- End of the table. -->\n"
 class Row:
     """What the last hunts for one bug have found.
 
-    :ivar rule: which rule notices it, as a rule.
+    :ivar rule: which rule notices it, as a rule; empty if none has.
     :ivar starts: how many hunts there were, each from another first seed.
     :ivar found: how many of them found it.
-    :ivar seeds: how many seeds that took, in the middle.
+    :ivar seeds: how many seeds that took, in the middle; or, in vain, all of them together.
     :ivar seconds: how many seconds of CPU time, in the middle.
     :ivar seed: one that shows it, and is quick at it.
     :ivar cost_s: how much CPU time that one takes.
@@ -45,9 +45,11 @@ class Row:
     cost_s: float
 
     @classmethod
-    def of(cls, hunts: Collection[Catch | None]) -> Row:
-        """Return what ``hunts`` for one bug come to. One of them must have found it."""
+    def of(cls, hunts: Collection[Catch | None], seeds_max: int) -> Row:
+        """Return what ``hunts`` for one bug come to, each of so many seeds at most."""
         catches = [catch for catch in hunts if catch is not None]
+        if not catches:
+            return cls("", len(hunts), 0, seeds_max * len(hunts), 0.0, 0, 0.0)
         rules = [catch.rule for catch in catches]
         quickest = min(catches, key=lambda catch: (catch.last_s, catch.seed))
         return cls(
@@ -89,15 +91,43 @@ def page(text: str, rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> str:
 
 def lines(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
     """Return a table in Markdown, and what is not in it."""
-    missing = [f"`{name}`" for name in bugs if name not in rows]
-    rest = ["", f"Not hunted yet, or not found: {', '.join(missing)}."] if missing else []
+    found = {name: row for name, row in rows.items() if row.found}
     return [
         "| bug | where it is from | noticed by | seeds | seconds |",
         "|---|---|---|---|---|",
         *(
             f"| {bug.what} | {bug.origin} | {row.rule} | {row.seeds_shown} | {row.seconds:g} |"
             for bug in bugs.values()
-            if (row := rows.get(bug.name))
+            if (row := found.get(bug.name))
         ),
-        *rest,
+        "",
+        *_summary(found),
+        *_rest(rows, bugs),
     ]
+
+
+def _summary(found: Mapping[str, Row]) -> list[str]:
+    """Say what the rows come to."""
+    if not found:
+        return []
+    seeds = [row.seeds for row in found.values()]
+    always = sum(row.found == row.starts for row in found.values())
+    starts = min(row.starts for row in found.values())
+    middle, most = median(seeds), max(seeds)
+    hunts = f"{len(found)} bugs were found, {always} of them in each of at least {starts} hunts"
+    return [f"{hunts}: half of them within {middle:g} seeds, and all within {most:g}, as a rule."]
+
+
+def _rest(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
+    """Name the bugs that no world has shown, and say why, and those that were not hunted."""
+    vain = [(bug, row) for name, bug in bugs.items() if (row := rows.get(name)) and not row.found]
+    lines = [
+        f"* {bug.what} (in {row.seeds:g} worlds: {bug.rare or 'why is not known yet'})."
+        for bug, row in vain
+    ]
+    if lines:
+        lines = ["", "Not found yet, and in how many worlds:", "", *lines]
+    unhunted = [f"`{name}`" for name in bugs if name not in rows]
+    if unhunted:
+        lines += ["", f"Not hunted yet: {', '.join(unhunted)}."]
+    return lines
