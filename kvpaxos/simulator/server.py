@@ -237,8 +237,10 @@ class Server:
     ) -> None:
         """Do what `kvpaxos.node.service` does for a process of its own."""
         cluster, config = self._cluster, self._config
-        open_at = self._opener(platform, random)
         repairs = Repairs(Path(config.data), platform.files)
+        opening = partial(
+            open_journal, open_at=self._opener(platform, random), files=platform.files
+        )
 
         def make(
             refuse: Callable[[KvPaxosError], NoReturn], fatal: Callable[[Exception], None]
@@ -246,14 +248,7 @@ class Server:
             return Node(
                 cluster,
                 config,
-                open_journal(
-                    cluster,
-                    config,
-                    repairs,
-                    open_at=open_at,
-                    files=platform.files,
-                    shelf=self._shelf,
-                ),
+                opening(cluster, config, repairs, shelf=self._shelf),
                 self._shelf(),
                 repairs,
                 may_rejoin=self.drive.replaced,
