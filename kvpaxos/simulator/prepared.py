@@ -66,6 +66,8 @@ class PreparedCluster:
             scan_every_s=1,
         )
         self.world = CountedWorld(1, _fair(storage, nodes))
+        # Whoever is struck, and however many, is for those who use it to say.
+        self.world.frail = frozenset(self.world.names)
         self._random = Random(1)
         self._written = 0
         for server in self.world.servers:
