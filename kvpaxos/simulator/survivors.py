@@ -44,6 +44,7 @@ def leave(world: World) -> list[str]:
 
 def _kill(world: World, rest: list[str]) -> None:
     """Gone."""
+    world.gone.update(rest)
     for node in rest:
         world.server(node).kill()
 

@@ -51,6 +51,7 @@ class World(Observer):
     :ivar is_calm: whether no fault must begin any more.
     :ivar counts: what clients have met.
     :ivar struck: faults that come later than they are asked for, and how often they came.
+    :ivar gone: the nodes that are not started again, whatever was to happen before they went.
     :ivar alive_s: how long a majority took in the end to serve once it was left alone.
     :ivar swaps: the wrong disks that are in nodes now.
     """
@@ -79,6 +80,7 @@ class World(Observer):
         self.struck: Counter[str] = Counter()
         self.swaps = Swaps(self)
         self.alive_s: float | None = None
+        self.gone: set[str] = set()
         self._cluster = cluster
         self._seed = seed
         observers: list[Observer] = [self.checker, self.chronicle, self]
@@ -145,7 +147,7 @@ class World(Observer):
 
         def start() -> None:
             self.swaps.end(server)
-            if not server.up:
+            if not server.up and server.node not in self.gone:
                 server.start()
 
         self.agenda.after(seconds, start)

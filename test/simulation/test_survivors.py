@@ -33,3 +33,14 @@ def test_a_majority_that_does_not_serve_is_noticed(monkeypatch: pytest.MonkeyPat
     wrong = simulate(2, nodes=3, faults=CALM).wrong
     assert wrong is not None
     assert "serve nobody" in wrong
+
+
+def test_who_is_gone_does_not_come_back_though_it_was_to_be_started_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(survivors, "FATES", (FATES[0],))
+    lines: list[str] = []
+    assert simulate(75, write=lines.append).wrong is None
+    heads = [line.strip().split("\n")[0] for line in lines if line.startswith("\n")]
+    last_kill = max(number for number, head in enumerate(heads) if head.startswith("kill "))
+    assert not any(head.startswith("start ") for head in heads[last_kill:])
