@@ -73,7 +73,7 @@ class States:
         """
         self.comparer = Comparer(state, node, members, send=send, failed=failed, reactor=reactor)
         self._install = install
-        self.donor = Donor(state, send=send, clock=reactor, random=random)
+        self.donor = Donor(state, send=send, failed=failed, clock=reactor, random=random)
         self.recipient = Recipient(
             state,
             shelf,

@@ -75,6 +75,7 @@ class Donor:
     """Hands out this node's state, as it is when somebody begins to ask for it.
 
     :param send: sends a message to a member; it may be lost.
+    :param failed: is told that the state is damaged: the node must stop.
     :param piece_bytes: how much it sends at once.
     """
 
@@ -85,6 +86,7 @@ class Donor:
         state: State,
         *,
         send: Callable[[NodeId, Message], None],
+        failed: Callable[[Failure], None],
         clock: IReactorTime,
         random: Random,
         piece_bytes: int = PIECE_BYTES,
@@ -92,6 +94,7 @@ class Donor:
         self._piece_bytes = piece_bytes
         self._state = state
         self._send = send
+        self._failed = failed
         self._clock = clock
         self._number = random.getrandbits(32)
         self._offers: dict[int, _Offer] = {}
@@ -114,10 +117,12 @@ class Donor:
         offer.asked_at = self._clock.seconds()
         try:
             records = offer.view.piece(question.after or None, self._piece_bytes, PIECE_RECORDS)
-        except StateClosed:
-            # Another state has taken the place of the one it was of.
+        except (StateClosed, StateDamaged) as error:
+            # Another state has taken the place of the one it was of, or is going to.
             self._end(number)
             self._send(peer, NoState(number))
+            if isinstance(error, StateDamaged):
+                self._failed(Failure())
             return
         digest = offer.view.digest.to_bytes(16, "big")
         piece = StatePiece(number, question.after, offer.slot, digest, tuple(records))

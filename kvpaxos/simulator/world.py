@@ -195,8 +195,11 @@ class World(Observer):
         """
         end = self.agenda.now + seconds
         agenda, checker = self.agenda, self.checker
-        while checker.wrong is None and not until() and agenda.step(end):
-            pass
+        try:
+            while checker.wrong is None and not until() and agenda.step(end):
+                pass
+        except Exception as error:  # noqa: BLE001  (whatever it is, it is what was sought)
+            checker.fail(f"an error that was not foreseen came out of a process: {error!r}")
         return until()
 
     def end(self) -> None:

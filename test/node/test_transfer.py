@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 from random import Random
-from typing import TypeVar, cast
+from typing import NoReturn, TypeVar, cast
 
 import pytest
 import pytest_twisted
@@ -14,6 +14,7 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
 from kvpaxos.engine.shelf import MemoryShelf
+from kvpaxos.errors import StateDamaged
 from kvpaxos.node.persister import Persister
 from kvpaxos.node.state import State
 from kvpaxos.node.transfer import (
@@ -32,6 +33,7 @@ from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import Fetch
 from kvpaxos.paxos.messages import AskState, Command, Message, NoState, StatePiece
 from kvpaxos.store.commands import Set, encode_operation
+from kvpaxos.store.view import View
 
 A, B, C, D = (NodeId(name) for name in ("n01", "n02", "n03", "n04"))
 GROUP = 0
@@ -103,6 +105,7 @@ class World:
         return Donor(
             self.source,
             send=lambda to, message: self._send(A, to, message),
+            failed=self.failures.append,
             clock=self.clock,
             random=Random(seed),
         )
@@ -450,6 +453,21 @@ class TestDonor:
         world.donor.asked(B, AskState(piece.offer, b""))
         assert world.take() == NoState(piece.offer)
         assert world.donor.needed_from is None
+
+    def test_a_state_that_is_found_damaged_is_given_no_more_and_the_node_is_told(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def piece(*_: object) -> NoReturn:
+            raise StateDamaged("a block", "its checksum does not fit")
+
+        world = World()
+        (first,) = self.offers(world, B)
+        assert isinstance(first, StatePiece)
+        monkeypatch.setattr(View, "piece", piece)
+        world.donor.asked(B, AskState(first.offer, b""))
+        assert world.take() == NoState(first.offer)
+        assert world.donor.needed_from is None
+        assert [failure.type for failure in world.failures] == [StateDamaged]
 
     def test_the_oldest_moment_is_what_its_receiver_goes_on_from(self) -> None:
         world = World()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import NoReturn
+
 import pytest
 
+from kvpaxos.node.links import Links
 from kvpaxos.paxos.peers import Peers
 from kvpaxos.simulator import survivors
 from kvpaxos.simulator.run import simulate
@@ -44,3 +47,15 @@ def test_who_is_gone_does_not_come_back_though_it_was_to_be_started_again(
     heads = [line.strip().split("\n")[0] for line in lines if line.startswith("\n")]
     last_kill = max(number for number, head in enumerate(heads) if head.startswith("kill "))
     assert not any(head.startswith("start ") for head in heads[last_kill:])
+
+
+def test_an_error_that_comes_out_of_a_process_is_a_broken_rule(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def received(*_: object) -> NoReturn:
+        raise ValueError("of no use")
+
+    monkeypatch.setattr(Links, "received", received)
+    wrong = simulate(2, nodes=3, faults=CALM).wrong
+    assert wrong is not None
+    assert "not foreseen came out of a process: ValueError('of no use')" in wrong

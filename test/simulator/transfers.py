@@ -187,7 +187,14 @@ class Transfers:
         """
         # As much of the interface as is used.
         reactor = cast("Any", clockwork)
-        self._donor = Donor(state, send=send, clock=reactor, random=random, piece_bytes=piece_bytes)
+        self._donor = Donor(
+            state,
+            send=send,
+            failed=failed,
+            clock=reactor,
+            random=random,
+            piece_bytes=piece_bytes,
+        )
 
         def in_thread(flush: Callable[[], None]) -> Deferred[None]:
             done: Deferred[None] = Deferred()
