@@ -119,14 +119,15 @@ def _suspend(world: World) -> bool:
         return False
     seconds = world.random.uniform(1.0, 3600.0)
 
-    def wake() -> None:
+    def jump() -> None:
         if server.process is process and not world.is_calm:
             server.jump(seconds)
-        server.resume()
 
     process = server.process
     server.pause()
-    world.agenda.after(world.random.uniform(0.05, 3.0), wake)
+    asleep_s = world.random.uniform(0.05, 3.0)
+    world.agenda.after(asleep_s, jump)
+    world.resume_after(server, asleep_s)
     return True
 
 
@@ -282,7 +283,7 @@ def _pause_for(world: World, seconds: float) -> bool:
     if server is None:
         return False
     server.pause()
-    world.agenda.after(seconds, server.resume)
+    world.resume_after(server, seconds)
     return True
 
 

@@ -152,6 +152,15 @@ class World(Observer):
 
         self.agenda.after(seconds, start)
 
+    def resume_after(self, server: Server, seconds: float) -> None:
+        """Let a node that stands still go on after so many seconds, unless all do by then."""
+
+        def resume() -> None:
+            if not self.is_calm:
+                server.resume()
+
+        self.agenda.after(seconds, resume)
+
     def twin(self, server: Server) -> Server:
         """Return another machine that takes itself for the node of ``server``. Nobody dials it."""
         number = self.counts["twins"] = self.counts["twins"] + 1

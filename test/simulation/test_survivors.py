@@ -38,15 +38,19 @@ def test_a_majority_that_does_not_serve_is_noticed(monkeypatch: pytest.MonkeyPat
     assert "serve nobody" in wrong
 
 
-def test_who_is_gone_does_not_come_back_though_it_was_to_be_started_again(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("seed", "fate", "again"), [(75, "Gone.", "start "), (538, "Standing still.", "resume ")]
+)
+def test_what_was_to_happen_in_the_storm_does_not_bring_back_who_is_lost(
+    seed: int, fate: str, again: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(survivors, "FATES", (FATES[0],))
+    (fated,) = (one for one in FATES if one.__doc__ == fate)
+    monkeypatch.setattr(survivors, "FATES", (fated,))
     lines: list[str] = []
-    assert simulate(75, write=lines.append).wrong is None
+    assert simulate(seed, write=lines.append).wrong is None
     heads = [line.strip().split("\n")[0] for line in lines if line.startswith("\n")]
-    last_kill = max(number for number, head in enumerate(heads) if head.startswith("kill "))
-    assert not any(head.startswith("start ") for head in heads[last_kill:])
+    (left,) = (number for number, head in enumerate(heads) if head.endswith(f": {fate}"))
+    assert not any(head.startswith(again) for head in heads[left:])
 
 
 def test_an_error_that_comes_out_of_a_process_is_a_broken_rule(
