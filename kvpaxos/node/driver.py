@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from kvpaxos.journal.state import needs_sync
 from kvpaxos.node.requests import Executed, Requests
-from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.ballot import NO_SLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import (
     Applied,
     Decision,
@@ -60,7 +60,12 @@ LOOKUP_COMMANDS_MAX: Final = 256
 
 
 class StateMachine(Protocol):
-    """What decided commands are executed by."""
+    """What decided commands are executed by.
+
+    :ivar decided: the slot through which the journal was told what is decided.
+    """
+
+    decided: Slot
 
     def apply(self, submission: Command) -> Result | Refusal:
         """Execute one command. Must be deterministic."""
@@ -285,6 +290,8 @@ class Driver:
             number = self._disk.append(self._group, effects.records)
             if any(map(needs_sync, effects.records)):
                 self._promised = number
+            installed = (one.slot for one in effects.records if isinstance(one, Installed))
+            self._machine.decided = max(self._machine.decided, *installed, NO_SLOT)
         self._decided += effects.decided
         self._ready += effects.reads
         for answer in effects.answers:
@@ -315,6 +322,7 @@ class Driver:
         decided, self._decided = self._decided, []
         outcomes: list[Outcome] = []
         for decision in decided:
+            self._machine.decided = decision.slot
             if decision.slot <= self.applied:
                 continue
             assert decision.slot == self.applied + 1, "a slot was skipped"

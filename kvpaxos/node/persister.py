@@ -123,8 +123,8 @@ class Persister(Service):
             self._flush()
 
     def _due(self) -> bool:
-        behind = self._state.applied - self.durable_through
-        if not behind:
+        behind = self._flushable - self.durable_through
+        if behind <= 0:
             return False
         old = self._reactor.seconds() - self._flushed_at >= FLUSH_AGE_S
         # Not what the engine holds unflushed: it flushes by itself too, and does not tell
@@ -134,10 +134,19 @@ class Persister(Service):
             return False
         return self._may_flush(self._state.engine.sizes()["unflushed_bytes"])
 
+    @property
+    def _flushable(self) -> Slot:
+        """The slot through which a flush makes the state durable, and the sync before the journal.
+
+        Where a power cut has taken watermarks, the state may know more than the journal, which is
+        told anew what is decided.
+        """
+        return min(self._state.applied, self._state.decided)
+
     def _flush(self) -> None:
         self._busy = True
         # Read before the flush begins: what is applied meanwhile may or may not be in it.
-        through = self._state.applied
+        through = self._flushable
         self._flushed_bytes = self._state.written_bytes
 
         def flushed(_: None) -> None:

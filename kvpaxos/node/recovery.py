@@ -41,6 +41,7 @@ def replay(journal: Journal, state: State, *, alone: bool) -> int:
             f"the state holds {state.applied} slots, but the journal beside it is empty: it was"
             " lost or swapped. Bring the journal back, or remove both to begin as an empty node."
         )
+    state.decided = recovered.decided_through
     first = Slot(state.applied + 1)
     if is_behind(journal, state):
         if not alone:

@@ -22,6 +22,8 @@ class State:
     After a crash the engine holds the state as it was after some slot, and knows which.
 
     :ivar applied: the slot through which everything was executed and written.
+    :ivar decided: the slot through which this life of the node knows what is decided, and has told
+        its journal. It may be less than what an earlier life has executed.
     :ivar written_bytes: how much was written to the engine since this object was made.
     :raises StartError: the engine holds a state of another format.
     :raises StateDamaged: the engine holds something that is not a state.
@@ -29,6 +31,7 @@ class State:
 
     def __init__(self, engine: Engine, group: int, *, value_bytes_max: int) -> None:
         self.written_bytes = 0
+        self.decided = NO_SLOT
         self._group = group
         self._value_bytes_max = value_bytes_max
         self._key = applied_key(group)

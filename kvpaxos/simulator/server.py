@@ -298,7 +298,9 @@ class Server:
             self.face = face
 
     def _fatal(self, process: Process, sentence: str) -> None:
-        """Be as `twistd` is: the process ends, and says why."""
+        """Be as `twistd` is: the process ends, and says why, unless it has ended already."""
+        if not process.alive:
+            return
         self._chronicle.said(f"  {self.place} ends: {sentence}")
         self.counts["ended by itself"] += 1
         if UNFORESEEN in sentence or "not foreseen" in sentence:

@@ -81,6 +81,7 @@ class Bench:
         body = encode_operation(Set(b"k", b"x" * size))
         self.state.apply(Command(NodeId("n01"), 1, slot, slot - 1, body))
         self.state.commit(Slot(slot))
+        self.state.decided = Slot(slot)
 
     async def next(self) -> None:
         await self.news
@@ -121,6 +122,20 @@ async def test_a_flush_vouches_only_for_what_was_applied_before_it_began() -> No
     assert bench.persisted == [0, 5]
     # Whoever vouches for a slot must still know it was decided, after a power cut.
     assert bench.synced == [5]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_nor_for_what_the_journal_does_not_know_to_be_decided() -> None:
+    bench = Bench()
+    for slot in range(1, 6):
+        bench.write(slot, LARGE)
+    bench.state.decided = Slot(3)
+    bench.reactor.advance(CHECK_S)
+    bench.state.decided = Slot(5)
+    bench.engine.go.set()
+    await bench.next()
+    assert bench.persisted == [0, 3]
     await bench.persister.stopService()
 
 
