@@ -126,6 +126,9 @@ class World(Observer):
         replica = self._replica(server)
         if replica is None or server.process is None or server.process.paused:
             return False
+        # Whoever has halted does nothing any more, whatever it was.
+        if server.member is None or server.member.trouble() is not None:
+            return False
         return isinstance(replica.role, Leading)
 
     @property
