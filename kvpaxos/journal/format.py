@@ -19,7 +19,7 @@ so an old record in the place of a newer one does not pass.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import blake2b
 from struct import Struct
 from typing import Final, NamedTuple, TypeAlias
@@ -87,6 +87,11 @@ def segment_number(name: str) -> int | None:
     """Return which segment the file ``name`` holds, or None if it is no segment's name."""
     match = _NAME.fullmatch(name)
     return int(match[1]) if match else None
+
+
+def segment_numbers(names: Iterable[str]) -> list[int]:
+    """Return which segments the files of these names hold, in the order of the names."""
+    return [number for name in names if (number := segment_number(name)) is not None]
 
 
 def chained(digest: Digest, payload: bytes) -> Digest:

@@ -16,7 +16,7 @@ from typing_extensions import override
 
 from kvpaxos.journal.damage import Damage
 from kvpaxos.journal.files import LOCK_NAME, Directory, Files, OsFiles
-from kvpaxos.journal.format import Sound, segment_name, segment_number
+from kvpaxos.journal.format import Sound, segment_name, segment_numbers
 from kvpaxos.journal.reading import read_around
 from kvpaxos.journal.recovery import MISSING, Segment, find_segments, opened
 from kvpaxos.journal.scan import Findings, scan
@@ -52,8 +52,7 @@ class Inspection:
         self.damage: list[Damage] = []
         self.mends: list[str] = []
         self.known = JournalState()
-        names = self._directory.names()
-        self._numbers = [n for name in names if (n := segment_number(name)) is not None]
+        self._numbers = segment_numbers(self._directory.names())
 
     @property
     def empty(self) -> bool:

@@ -12,11 +12,8 @@ from itertools import zip_longest
 
 from kvpaxos.errors import KvPaxosError
 from kvpaxos.journal.files import Directory
-from kvpaxos.journal.format import Sound, segment_number
-from kvpaxos.journal.header import Header
-from kvpaxos.journal.reading import read_around
-from kvpaxos.journal.recovery import Segment, find_segments, opened
-from kvpaxos.journal.scan import Visit, scan
+from kvpaxos.journal.format import Sound, segment_numbers
+from kvpaxos.journal.recovery import Segment, find_segments, scan_segment
 from kvpaxos.paxos.ballot import NO_SLOT, Slot
 from kvpaxos.paxos.messages import Batch, Vote
 from kvpaxos.paxos.records import Learned, Record
@@ -40,38 +37,27 @@ def recollect(
 
     # A segment may have been forgotten just now, or be beyond reading; others may tell enough.
     with suppress(KvPaxosError):
-        names = directory.names_if_any()
-        numbers = [number for name in names if (number := segment_number(name)) is not None]
+        numbers = segment_numbers(directory.names_if_any())
         segments, _ = find_segments(directory, numbers) if numbers else ([], [])
         for segment, following in _relevant(segments, group, slots):
             with suppress(KvPaxosError):
-                _read(directory, segment, following, visit)
+                scan_segment(directory, segment, following, visit)
     return {slot: tuple(batches) for slot, batches in told.items()}
-
-
-def _read(directory: Directory, segment: Segment, following: Header | None, visit: Visit) -> None:
-    file = opened(directory, segment.name)
-    try:
-        reading = read_around(file, segment.header.size)
-    finally:
-        file.close()
-    scan(file.path, reading, segment.header, following, visit)
 
 
 def _relevant(
     segments: Sequence[Segment], group: int, slots: Collection[Slot]
-) -> Iterator[tuple[Segment, Header | None]]:
-    """Yield the segments that may hold records of ``slots``, each with the next one's header."""
-    for segment, after in zip_longest(segments, segments[1:]):
-        header, following = segment.header, after.header if after is not None else None
+) -> Iterator[tuple[Segment, Segment | None]]:
+    """Yield the segments that may hold records of ``slots``, each with the next one."""
+    for segment, following in zip_longest(segments, segments[1:]):
+        header = segment.header
         known = header.groups.get(group)
         decided_through = NO_SLOT if known is None else known.decided_through
         last = max(slots, default=NO_SLOT)
         if following is not None:
-            later = following.groups.get(group)
+            later = following.header.groups.get(group)
             last = NO_SLOT if later is None else later.voted_through
-            if following.number != header.number + 1:
-                # That one cannot tell where this one ends.
-                following = None
         if any(decided_through < slot <= last for slot in slots):
-            yield segment, following
+            # Only the very next one can tell where this one ends.
+            adjoins = following is not None and following.header.number == header.number + 1
+            yield segment, following if adjoins else None

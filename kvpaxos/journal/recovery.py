@@ -20,11 +20,11 @@ from kvpaxos.journal.format import (
     Digest,
     Sound,
     segment_name,
-    segment_number,
+    segment_numbers,
 )
 from kvpaxos.journal.header import Header, encode_header, header_copies, read_header
-from kvpaxos.journal.reading import read_around
-from kvpaxos.journal.scan import Findings, scan
+from kvpaxos.journal.reading import Reading, read_around
+from kvpaxos.journal.scan import Findings, Visit, scan
 from kvpaxos.journal.state import JournalState
 from kvpaxos.paxos.records import Forming, Record
 
@@ -75,7 +75,7 @@ def recover(directory: Directory) -> Replay | None:
     :raises StartError: if another version wrote it, in a way that this one cannot read.
     """
     names = directory.names()
-    numbers = [number for name in names if (number := segment_number(name)) is not None]
+    numbers = segment_numbers(names)
     useless = [name for name in names if name.startswith(SPARE)]
     replay = None
     if numbers:
@@ -92,6 +92,31 @@ def recover(directory: Directory) -> Replay | None:
     # giving a segment its name and making that durable.
     directory.sync()
     return replay
+
+
+def read_segment(directory: Directory, segment: Segment) -> Reading:
+    """Return what can be read of ``segment``.
+
+    :raises DiskError: nothing of it can.
+    """
+    file = opened(directory, segment.name)
+    try:
+        return read_around(file, segment.header.size)
+    finally:
+        file.close()
+
+
+def scan_segment(
+    directory: Directory, segment: Segment, following: Segment | None, visit: Visit
+) -> Findings:
+    """Show ``visit`` the sound records of ``segment``, and return what else is to be said of it.
+
+    :param following: the next one, if there is one that can tell where this one ends.
+    :raises DiskError: nothing of it can be read.
+    """
+    reading = read_segment(directory, segment)
+    after = following.header if following else None
+    return scan(directory.path / segment.name, reading, segment.header, after, visit)
 
 
 def write_header(file: File, header: Header) -> None:
@@ -206,12 +231,7 @@ def _scan(
         state.apply(group, meaning)
         extent.note(record.end, record.digest, state)
 
-    file = opened(directory, segment.name)
-    try:
-        reading = read_around(file, segment.header.size)
-    finally:
-        file.close()
-    return scan(file.path, reading, segment.header, following.header if following else None, visit)
+    return scan_segment(directory, segment, following, visit)
 
 
 def _mend(directory: Directory, segment: Segment, found: Findings) -> None:

@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 
 from kvpaxos.journal.state import needs_sync
 from kvpaxos.node.requests import Executed, Requests
-from kvpaxos.paxos.ballot import NO_SLOT, Ballot, NodeId, Slot
+from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import (
     Applied,
     Decision,
@@ -276,6 +276,8 @@ class Driver:
                 return
             self.steps += 1
             self._do(self.replica.step(event, self._monotonic()))
+            if isinstance(event, Installed):
+                self._machine.decided = max(self._machine.decided, event.slot)
         if self._decided:
             self._apply()
         ready, self._ready = self._ready, []
@@ -290,8 +292,6 @@ class Driver:
             number = self._disk.append(self._group, effects.records)
             if any(map(needs_sync, effects.records)):
                 self._promised = number
-            installed = (one.slot for one in effects.records if isinstance(one, Installed))
-            self._machine.decided = max(self._machine.decided, *installed, NO_SLOT)
         self._decided += effects.decided
         self._ready += effects.reads
         for answer in effects.answers:
@@ -322,7 +322,6 @@ class Driver:
         decided, self._decided = self._decided, []
         outcomes: list[Outcome] = []
         for decision in decided:
-            self._machine.decided = decision.slot
             if decision.slot <= self.applied:
                 continue
             assert decision.slot == self.applied + 1, "a slot was skipped"
@@ -335,6 +334,7 @@ class Driver:
                         done = Executed(result, decision.slot)
                     outcomes.append(Outcome(command.sequence, done))
             self._executed(decision.slot)
+        self._machine.decided = decided[-1].slot
         self._machine.commit(self.applied)
         if outcomes:
             self._inbox.append(Applied(tuple(outcomes)))

@@ -8,8 +8,6 @@ What a start makes of the damaged file is judged each time. What is set right to
 shares a run of the cluster; so does what is named as the same damage.
 """
 
-# ruff: noqa: T201  (a script, which is there to print)
-
 from __future__ import annotations
 
 import sys
@@ -24,17 +22,17 @@ from typing import Final, Literal, NamedTuple, TypeAlias, get_args
 
 from kvpaxos.engine.shelf import DAMAGED_JOURNAL
 from kvpaxos.journal.files import Directory
-from kvpaxos.journal.format import DATA_START, segment_number
-from kvpaxos.journal.reading import PAGE_BYTES, read_around
-from kvpaxos.journal.recovery import Segment, find_segments, opened
+from kvpaxos.journal.format import DATA_START, segment_number, segment_numbers
+from kvpaxos.journal.reading import PAGE_BYTES
+from kvpaxos.journal.recovery import Segment, find_segments, read_segment
 from kvpaxos.journal.scan import scan
 from kvpaxos.simulator.contents import SECTOR
 from kvpaxos.simulator.files import Rot, VirtualFiles
-from kvpaxos.simulator.forks import TrialDied, cores, each_from_here
+from kvpaxos.simulator.forks import cores, each_from_here, show
 from kvpaxos.simulator.prepared import PreparedCluster
 from kvpaxos.simulator.server import Server
 from kvpaxos.simulator.sweep import be_quiet
-from kvpaxos.simulator.tallies import table, write_between_markers
+from kvpaxos.simulator.tallies import table
 
 Moment: TypeAlias = Literal["down", "running"]
 """When the damage comes: while that node is down, and for each second page all of them; or while
@@ -172,18 +170,15 @@ def verdict(disk: VirtualFiles, path: Path) -> object:
     """
     lost = sorted(disk.files()[path].unreadable)
     directory = Directory(disk, path.parent)
-    numbers = [one for name in directory.names() if (one := segment_number(name)) is not None]
     number = segment_number(path.name)
     if number is None:
         return "no part of the journal yet"
-    segments, damage = find_segments(directory, numbers)
+    segments, damage = find_segments(directory, segment_numbers(directory.names()))
     judged: dict[int, Segment] = {segment.header.number: segment for segment in segments}
     if damage:
         return "damage", path, lost, damage
     segment, following = judged[number], judged.get(number + 1)
-    file = opened(directory, segment.name)
-    reading = read_around(file, segment.header.size)
-    file.close()
+    reading = read_segment(directory, segment)
     after = following.header if following else None
     found = scan(path, reading, segment.header, after, lambda *_: None)
     if found.damage:
@@ -253,17 +248,8 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     be_quiet()
     corruption = Corruption(options.segment_bytes, every=options.every, nodes=options.node)
-    try:
-        for line in corruption.try_all():
-            print(line, file=sys.stderr)
-    except TrialDied as error:
-        print(f"not repaired: {error}")
-        return 1
-    lines = describe(corruption)
-    print("\n".join(lines))
-    if options.write is not None:
-        write_between_markers(options.write, "corruption", lines)
-    return 0
+    describing = partial(describe, corruption)
+    return show(corruption.try_all(), describing, "corruption", options.write)
 
 
 def describe(corruption: Corruption) -> list[str]:

@@ -4,18 +4,24 @@ A world that is copied by the system takes its threads and its chance with it, a
 pages that change. So what took long to prepare is there at once for each trial.
 """
 
+# ruff: noqa: T201  (scripts use it, which are there to print)
+
 from __future__ import annotations
 
 import gc
 import os
 import pickle
 import signal
+import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from itertools import islice
 from multiprocessing.connection import Connection, Pipe, wait
+from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
+
+from kvpaxos.simulator.tallies import write_between_markers
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -99,3 +105,25 @@ def _result(end: Connection, trial: _Trial) -> Any:  # noqa: ANN401  (what `work
     if not worked:
         raise TrialDied(result)
     return result
+
+
+def show(
+    trials: Iterable[str], describe: Callable[[], Sequence[str]], name: str, page: Path | None
+) -> int:
+    """Carry out ``trials``, tell how far they come, and show what came of them.
+
+    :param describe: returns that, in lines.
+    :param name: whose counts they are, on ``page``; they are printed only if there is no page.
+    :returns: the exit status of a script that does nothing else.
+    """
+    try:
+        for line in trials:
+            print(line, file=sys.stderr)
+    except TrialDied as error:
+        print(f"not repaired: {error}")
+        return 1
+    lines = describe()
+    print("\n".join(lines))
+    if page is not None:
+        write_between_markers(page, name, lines)
+    return 0

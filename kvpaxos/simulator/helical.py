@@ -6,8 +6,6 @@ the next one that holds nothing of a slot which was struck before: so every slot
 All nodes are down meanwhile, and are then started with nobody's help.
 """
 
-# ruff: noqa: T201  (a script, which is there to print)
-
 from __future__ import annotations
 
 import sys
@@ -20,20 +18,19 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from kvpaxos.journal.files import Directory
-from kvpaxos.journal.format import Sound, segment_number
-from kvpaxos.journal.reading import PAGE_BYTES, read_around
-from kvpaxos.journal.recovery import find_segments, opened
-from kvpaxos.journal.scan import scan
+from kvpaxos.journal.format import Sound, segment_number, segment_numbers
+from kvpaxos.journal.reading import PAGE_BYTES
+from kvpaxos.journal.recovery import find_segments, scan_segment
 from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.messages import Vote
 from kvpaxos.paxos.records import Learned, Record
 from kvpaxos.simulator.contents import SECTOR
 from kvpaxos.simulator.corruption import NO_DIFFERENCE, ROTS, Outcome, Strike, outcome_at
 from kvpaxos.simulator.files import Rot, VirtualFiles
-from kvpaxos.simulator.forks import TrialDied, cores, each_from_here
+from kvpaxos.simulator.forks import cores, each_from_here, show
 from kvpaxos.simulator.prepared import PreparedCluster
 from kvpaxos.simulator.sweep import be_quiet
-from kvpaxos.simulator.tallies import table, write_between_markers
+from kvpaxos.simulator.tallies import table
 
 SEGMENT_BYTES: Final = 32 * 1024
 
@@ -118,8 +115,7 @@ def _ground(cluster: PreparedCluster, node: str) -> Ground:
 def _records(disk: VirtualFiles, paths: Sequence[Path]) -> Iterator[tuple[Path, int, int, Slot]]:
     """Yield where the votes, and what was learned, are in a sound journal."""
     directory = Directory(disk, paths[0].parent)
-    numbers = [one for path in paths if (one := segment_number(path.name)) is not None]
-    segments, _ = find_segments(directory, numbers)
+    segments, _ = find_segments(directory, segment_numbers(path.name for path in paths))
     for segment, following in zip_longest(segments, segments[1:]):
         found: list[tuple[int, int, Slot]] = []
 
@@ -127,11 +123,8 @@ def _records(disk: VirtualFiles, paths: Sequence[Path]) -> Iterator[tuple[Path, 
             if isinstance(record, Vote | Learned):
                 found.append((sound.offset, sound.end, record.slot))  # noqa: B023
 
-        file = opened(directory, segment.name)
-        after = following.header if following else None
-        scan(file.path, read_around(file, segment.header.size), segment.header, after, visit)
-        file.close()
-        yield from ((file.path, *one) for one in found)
+        scan_segment(directory, segment, following, visit)
+        yield from ((directory.path / segment.name, *one) for one in found)
 
 
 def _strikes(grounds: Sequence[Ground], first: int, rot: Rot) -> tuple[Strike, ...]:
@@ -178,17 +171,7 @@ def main(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     be_quiet()
     helix = Helix(options.segment_bytes, every=options.every)
-    try:
-        for line in helix.try_all():
-            print(line, file=sys.stderr)
-    except TrialDied as error:
-        print(f"not repaired: {error}")
-        return 1
-    lines = describe(helix)
-    print("\n".join(lines))
-    if options.write is not None:
-        write_between_markers(options.write, "helical", lines)
-    return 0
+    return show(helix.try_all(), partial(describe, helix), "helical", options.write)
 
 
 def describe(helix: Helix) -> list[str]:

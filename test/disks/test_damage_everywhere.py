@@ -15,12 +15,10 @@ from kvpaxos.journal.format import (
     RECORD_HEADER,
     SEGMENT_BYTES_MIN,
     Sound,
-    segment_number,
+    segment_numbers,
 )
-from kvpaxos.journal.reading import read_around
 from kvpaxos.journal.recollection import recollect
-from kvpaxos.journal.recovery import find_segments, opened
-from kvpaxos.journal.scan import scan
+from kvpaxos.journal.recovery import find_segments, scan_segment
 from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.messages import Vote
 from kvpaxos.paxos.records import Learned, Record
@@ -49,14 +47,10 @@ def places_of(disk: VirtualFiles, place: Path) -> dict[Slot, tuple[Path, int]]:
             places.setdefault(record.slot, (path, sound.offset))
 
     directory = Directory(disk.copy(), place)
-    numbers = [one for name in directory.names() if (one := segment_number(name)) is not None]
-    segments, _ = find_segments(directory, numbers)
+    segments, _ = find_segments(directory, segment_numbers(directory.names()))
     for segment, following in zip_longest(segments, segments[1:]):
-        file = opened(directory, segment.name)
-        path = file.path
-        after = following.header if following else None
-        scan(path, read_around(file, segment.header.size), segment.header, after, visit)
-        file.close()
+        path = place / segment.name
+        scan_segment(directory, segment, following, visit)
     return places
 
 

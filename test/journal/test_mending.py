@@ -16,13 +16,14 @@ import pytest
 from kvpaxos.errors import DiskError
 from kvpaxos.journal import mending as mending_module
 from kvpaxos.journal.damage import Damage, DamagedRecords
-from kvpaxos.journal.files import Directory, File
+from kvpaxos.journal.files import Directory
 from kvpaxos.journal.format import DATA_START, HEADER_BYTES, segment_number
 from kvpaxos.journal.log import Journal
 from kvpaxos.journal.mending import Mending
-from kvpaxos.journal.reading import PAGE_BYTES, Reading, read_around
+from kvpaxos.journal.reading import PAGE_BYTES
 from kvpaxos.journal.recollection import recollect
-from kvpaxos.journal.recovery import recover
+from kvpaxos.journal.recovery import Segment, recover, scan_segment
+from kvpaxos.journal.scan import Findings, Visit
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.messages import NOOP, Batch, Vote
 from kvpaxos.paxos.recall import Wanted
@@ -365,12 +366,14 @@ def test_only_segments_that_may_hold_a_slot_are_read(monkeypatch: pytest.MonkeyP
     write_batches(journal, ([vote(slot, size=3000), decided(slot)] for slot in range(1, 40)))
     assert journal.segments > 4
     journal.close()
-    read: list[Path] = []
+    read: list[str] = []
 
-    def counted(file: File, size: int) -> Reading:
-        read.append(file.path)
-        return read_around(file, size)
+    def counted(
+        directory: Directory, segment: Segment, following: Segment | None, visit: Visit
+    ) -> Findings:
+        read.append(segment.name)
+        return scan_segment(directory, segment, following, visit)
 
-    monkeypatch.setattr("kvpaxos.journal.recollection.read_around", counted)
+    monkeypatch.setattr("kvpaxos.journal.recollection.scan_segment", counted)
     assert recollect(Directory(disk, PLACE), 0, [Slot(10)])[Slot(10)] == (batch(10, 3000),)
     assert len(read) == 1

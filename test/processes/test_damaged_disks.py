@@ -93,13 +93,18 @@ def kept(node: Node) -> list[str]:
     return [Path(place).name for place in places]
 
 
+def whom_to_damage(three: Cluster, role: str) -> tuple[Node, Node]:
+    """Return the leader and a follower, whichever is to be damaged first."""
+    leader = three.leader()
+    follower = next(node for node in three.nodes if node is not leader)
+    return (leader, follower) if role == "leader" else (follower, leader)
+
+
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_a_node_whose_journal_is_beyond_mending_comes_back_by_itself(
     three: Cluster, role: str
 ) -> None:
-    leader = three.leader()
-    follower = next(node for node in three.nodes if node is not leader)
-    damaged, other = (leader, follower) if role == "leader" else (follower, leader)
+    damaged, other = whom_to_damage(three, role)
     write(other, "a", KEYS)
     three.kill(damaged)
     journal = segments(three, damaged)[0]
@@ -134,9 +139,7 @@ def test_a_node_whose_journal_is_beyond_mending_comes_back_by_itself(
 def test_a_node_whose_journal_is_damaged_has_it_mended_and_is_the_node_that_it_was(
     three: Cluster, role: str
 ) -> None:
-    leader = three.leader()
-    follower = next(node for node in three.nodes if node is not leader)
-    damaged, other = (leader, follower) if role == "leader" else (follower, leader)
+    damaged, other = whom_to_damage(three, role)
     write(other, "a", KEYS)
     three.kill(damaged)
     for offset in (12, 4000, 12000):
