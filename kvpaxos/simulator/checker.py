@@ -42,7 +42,7 @@ class Checker(Observer):
       on that disk, and they never fall. So it is with votes, until it knows what was decided; and
       candidates are told of them.
     * *Fresh.* What a linearizable read rests on holds all that was decided before it was asked for.
-    * *Lives.* No two lives of a node have one number.
+    * *Lives.* No two lives of a node have one number, once they may number commands.
     * *State.* After a slot every state has the digest of the machine here.
     * *Acknowledged.* What a client was told to be done is in the log, in that slot, with that
       result.
@@ -73,6 +73,7 @@ class Checker(Observer):
         self._votes: dict[Disk, dict[Slot, Ballot]] = {}
         self._wanted: dict[tuple[NodeId, int], Slot] = {}
         self._promised: dict[NodeId, Ballot] = {}
+        self._nameless: dict[NodeId, int] = {}
         self._lives: set[tuple[NodeId, int]] = set()
         self._layout = Layout(_GROUP)
         self.keeping = Keeping(self._acceptors, self._layout, _GROUP, self.fail)
@@ -94,9 +95,8 @@ class Checker(Observer):
     @override
     def began(self, replica: Replica, memory: Memory) -> None:
         node = replica.node
-        if (node, memory.life) in self._lives:
-            self.fail(f"{node} begins life {memory.life} a second time")
-        self._lives.add((node, memory.life))
+        self._nameless[node] = memory.life
+        self._note_life(replica)
         disk, promised = (node, memory.incarnation), replica.acceptor.promised
         shown = self._shown.get(disk, ZERO_BALLOT)
         if promised < shown:
@@ -116,6 +116,7 @@ class Checker(Observer):
         self._acceptors.stepped(replica, event, effects, self._promised[node])
         self._renewals.stepped(replica, effects)
         self._promised[node] = promised
+        self._note_life(replica)
         match event:
             case Received(sender, Promise() | Accepted() as message):
                 self._note_answer(replica, sender, message)
@@ -153,6 +154,15 @@ class Checker(Observer):
             self.fail(f"{node} has executed slot {slot}, which nobody has decided")
         elif digest != self._digests[slot]:
             self.fail(f"the state of {node} after slot {slot} is not what the log gives")
+
+    def _note_life(self, replica: Replica) -> None:
+        # Before its probation ends it has numbered nothing, and another disk may come in its place.
+        node = replica.node
+        if node in self._nameless and replica.probation is None:
+            life = node, self._nameless.pop(node)
+            if life in self._lives:
+                self.fail(f"{node} begins life {life[1]} a second time")
+            self._lives.add(life)
 
     def _note_ballot(self, sender: NodeId, ballot: Ballot) -> None:
         replica = self._replicas[sender]

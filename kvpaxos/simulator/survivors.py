@@ -22,7 +22,8 @@ def leave(world: World) -> list[str]:
     """Do something to the cluster for good, and return who has to serve nevertheless.
 
     Either a majority is left as it is, and something becomes of all others, or all are left, and
-    only one of them reaches everybody.
+    only one of them reaches everybody. Nodes whose state has damage that they have not come upon
+    yet are in no such majority: they may have been the only ones in it who knew what was decided.
     """
     random = world.random
     if random.random() < 0.25:  # noqa: PLR2004  (one in four)
@@ -31,9 +32,11 @@ def leave(world: World) -> list[str]:
         spokes = [name for name in world.names if name != hub]
         world.network.cut([(one, other) for one in spokes for other in spokes if one != other])
         return list(world.names)
-    spared = world.leader if random.random() < LEADER else None
+    struck = {server.node for server in world.servers if server.drive.state.rotten}
+    if random.random() < LEADER and len(struck) < len(world.names) // 2:
+        struck.add(world.leader or "")
     left = random.sample(
-        [name for name in world.names if name != spared], len(world.names) // 2 + 1
+        [name for name in world.names if name not in struck], len(world.names) // 2 + 1
     )
     rest = [name for name in world.names if name not in left]
     fate = random.choice(FATES)

@@ -109,7 +109,10 @@ class World(Observer):
         # A node that repairs its disk goes on in its process, with another replica soon.
         replica, member = self._replica(server), server.member
         serves = member is not None and member.trouble() is None and not server.stopping
-        return serves and replica is not None and replica.probation is None
+        if not serves or replica is None or replica.probation is not None:
+            return False
+        # Without its state it may be the one that knows what was decided, and cannot say so.
+        return replica.learner.decided_through + 1 >= replica.learner.kept_from
 
     def _replica(self, server: Server) -> Replica | None:
         """Return the replica of a node that runs and takes part, not that of an earlier process."""

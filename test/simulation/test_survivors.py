@@ -10,7 +10,9 @@ from kvpaxos.node.links import Links
 from kvpaxos.paxos.peers import Peers
 from kvpaxos.simulator import survivors
 from kvpaxos.simulator.run import simulate
-from kvpaxos.simulator.survivors import FATES, Fate
+from kvpaxos.simulator.script import Script
+from kvpaxos.simulator.survivors import FATES, Fate, leave
+from kvpaxos.simulator.world import World
 
 CALM: frozenset[str] = frozenset()
 
@@ -51,6 +53,22 @@ def test_what_was_to_happen_in_the_storm_does_not_bring_back_who_is_lost(
     heads = [line.strip().split("\n")[0] for line in lines if line.startswith("\n")]
     (left,) = (number for number, head in enumerate(heads) if head.endswith(f": {fate}"))
     assert not any(head.startswith(again) for head in heads[left:])
+
+
+def test_nobody_counts_on_a_state_with_damage_that_is_not_found_yet(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(survivors, "FATES", (_no_fate,))
+    world = World(1, Script(1, 5).climate())
+    for name in ("n02", "n04"):
+        world.server(name).drive.state.rotten.add(b"key")
+    left = [names for names in (leave(world) for _ in range(30)) if len(names) < len(world.names)]
+    assert left
+    assert all(sorted(names) == ["n01", "n03", "n05"] for names in left)
+
+
+def _no_fate(_world: World, _rest: list[str]) -> None:
+    """Nothing."""
 
 
 def test_an_error_that_comes_out_of_a_process_is_a_broken_rule(

@@ -33,6 +33,9 @@ def test_no_rule_is_broken(seed: int) -> None:
     [
         (25, "a node that comes back on a new disk does not count as one that votes"),
         (166, "what a lost disk had shown arrives after it was replaced"),
+        (2608, "a disk that was lost before it was known to anybody leaves its number to the next"),
+        (3591, "what a node sends again in a later life is in the log, and does nothing there"),
+        (4170, "a node that has lost its state cannot say what was decided, until it has another"),
     ],
 )
 def test_no_rule_is_found_broken_that_is_not(seed: int, what: str) -> None:
