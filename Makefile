@@ -70,7 +70,7 @@ sim: setup ## simulate SEEDS worlds instead of the few that "make test" does
 
 sweep: setup ## simulate clusters of real nodes, with seeds 0..SEEDS, or A..B; adds to sweep.json
 	@$(BIN)/kvpaxos simulate --seeds $(if $(findstring ..,$(SEEDS)),$(SEEDS),0..$(SEEDS)) \
-		--report sweep.json; status=$$?; \
+		--keep-going --report sweep.json; status=$$?; \
 	$(BIN)/python -m kvpaxos.simulator.summary sweep.json docs/assurance.md && exit $$status
 
 fire: setup ## kill leaders under clients that ask again, FIRES times

@@ -78,6 +78,7 @@ class _Seeds(click.ParamType):  # type: ignore[type-arg]  # generic only in newe
     type=click.Path(dir_okay=False, path_type=Path),
     help="Add what all runs come to to FILE, as JSON; seeds that it holds are not run again.",
 )
+@click.option("--keep-going", is_flag=True, help="Do not stop at the first broken rule.")
 @click.option("--replay", metavar="FILE", help="Run the world of a script that --shrink printed.")
 @click.option("--trace", is_flag=True, help="Print all that happens, with --seed or --replay.")
 @click.option("--picture", metavar="FILE", help="Draw it, likewise, as .svg or .html.")
@@ -92,6 +93,7 @@ def simulate(
     faults: str | None,
     *,
     report: Path | None,
+    keep_going: bool,
     replay: str | None,
     **wanted: Any,  # noqa: ANN401  (what `kvpaxos.cli.simulating.Wanted` names)
 ) -> None:
@@ -114,8 +116,9 @@ def simulate(
     for name, value in wanted.items():
         if value and seed is None and replay is None:
             raise click.UsageError(f"--{name} goes with --seed, or with --replay.")
-    if report is not None and seeds is None and minutes is None:
-        raise click.UsageError("--report goes with --seeds and --minutes.")
+    for name, given in (("report", report is not None), ("keep-going", keep_going)):
+        if given and seeds is None and minutes is None:
+            raise click.UsageError(f"--{name} goes with --seeds and --minutes.")
     chosen = simulating.chosen(faults)
     size = None if nodes is None else int(nodes)
     context = click.get_current_context()
@@ -124,5 +127,8 @@ def simulate(
     elif replay is not None:
         script = simulating.read(replay)
     else:
-        context.exit(simulating.many(seeds, minutes, nodes=size, faults=chosen, file=report))
+        done = simulating.many(
+            seeds, minutes, nodes=size, faults=chosen, file=report, keep_going=keep_going
+        )
+        context.exit(done)
     context.exit(simulating.one(script, simulating.Wanted(**wanted)))

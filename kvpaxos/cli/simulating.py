@@ -160,9 +160,11 @@ def many(
     nodes: int | None,
     faults: Collection[str] | None,
     file: Path | None,
+    keep_going: bool,
 ) -> int:
     """Run many worlds, say what happened, and return the exit status.
 
+    :param keep_going: let more begin after one that broke a rule.
     :param file: holds what runs have come to, in other sittings too; their seeds are not run again.
     """
     kind = Kind.of(nodes, faults)
@@ -173,7 +175,7 @@ def many(
         again = len(held) if seeds is None else len(held.intersection(seeds))
         click.echo(f"{file} holds {len(held)} runs; {again} of these seeds are not run again")
     source = (seed for seed in left if seed not in held)
-    sitting = _Sitting(totals, kind, file, minutes)
+    sitting = _Sitting(totals, kind, file, minutes, keep_going=keep_going)
     with Bar("simulate", None if seeds is None else len(seeds), things="runs") as bar:
         ended = partial(sitting.ended, bar)
         finished = sweep(source, nodes=nodes, faults=faults, ended=ended)
@@ -200,9 +202,16 @@ class _Sitting:
     """The runs of this command, on top of those of others before."""
 
     def __init__(
-        self, totals: Totals, kind: Kind, file: Path | None, minutes: float | None
+        self,
+        totals: Totals,
+        kind: Kind,
+        file: Path | None,
+        minutes: float | None,
+        *,
+        keep_going: bool,
     ) -> None:
         self.done = 0
+        self._keep_going = keep_going
         self._totals = totals
         self._kind = kind
         self._file = file
@@ -223,6 +232,8 @@ class _Sitting:
         now = monotonic()
         if now > self._kept_at + KEPT_S:
             self.keep()
+        if report.wrong is not None and not self._keep_going:
+            return False
         return self._end is None or now < self._end
 
     def keep(self) -> None:

@@ -143,7 +143,7 @@ def _perform(
         _calm(world)
     if recorder is not None:
         recorder.end()
-    details = judge(world.checker, world.requests) if world.checker.wrong is None else ()
+    details = _judged(world)
     if record is not None:
         for request in world.requests:
             record(request.call)
@@ -161,6 +161,17 @@ def _perform(
         world.alive_s,
         tuple(strikes),
     )
+
+
+def _judged(world: World) -> tuple[str, ...]:
+    checker = world.checker
+    if checker.wrong is not None:
+        return ()
+    try:
+        return judge(checker, world.requests)
+    except Exception as error:  # noqa: BLE001  (a sweep must say in which world it was)
+        checker.fail(f"what clients saw cannot be judged: {error!r}")
+        return ()
 
 
 @contextmanager

@@ -27,8 +27,8 @@ def sweep(
 ) -> bool:
     """Run the worlds of ``seeds``, as many at a time as there are cores.
 
-    No run begins after one that broke a rule, nor after Ctrl-C; those under way come to their end.
-    It must be called on the main thread, which hears of Ctrl-C.
+    No run begins after Ctrl-C; those under way come to their end. It must be called on the main
+    thread, which hears of Ctrl-C.
 
     :param ended: is told of each run, and returns whether to go on.
     :returns: whether nobody has interrupted it.
@@ -43,7 +43,7 @@ def sweep(
         while running:
             done, running = wait(running, return_when=FIRST_COMPLETED)
             for report in sorted((one.result() for one in done), key=lambda one: one.seed):
-                going = ended(report) and report.wrong is None and going
+                going = ended(report) and going
             if going and not interrupted.is_set():
                 running |= {pool.submit(run, seed) for seed in islice(seeds, len(done))}
     return not interrupted.is_set()

@@ -81,3 +81,12 @@ def test_an_error_that_comes_out_of_a_process_is_a_broken_rule(
     wrong = simulate(2, nodes=3, faults=CALM).wrong
     assert wrong is not None
     assert "not foreseen came out of a process: ValueError('of no use')" in wrong
+
+
+def test_a_history_that_cannot_be_judged_is_a_broken_rule(monkeypatch: pytest.MonkeyPatch) -> None:
+    def judge(*_: object) -> NoReturn:
+        raise KeyError("n03")
+
+    monkeypatch.setattr("kvpaxos.simulator.run.judge", judge)
+    wrong = simulate(2, nodes=3, faults=CALM).wrong
+    assert wrong == "what clients saw cannot be judged: KeyError('n03')"

@@ -48,7 +48,7 @@ class Sweep:
             self.seeds.append(seed)
             report = a_report(seed, done=int(seed not in self.harsh))
             report.wrong = "a slot was decided twice" if seed in self.broken else None
-            if not ended(report) or report.wrong is not None:
+            if not ended(report):
                 break
         return True
 
@@ -78,6 +78,23 @@ def test_a_broken_rule_ends_with_1_and_names_the_seed(fake: Sweep) -> None:
     assert done.exit_code == 1
     assert fake.seeds == [10, 11, 12]
     assert "seed 12: a slot was decided twice" in done.output
+
+
+def test_a_sweep_that_is_to_keep_going_runs_all_and_names_each_broken_rule(
+    fake: Sweep, tmp_path: Path
+) -> None:
+    fake.broken = [12, 15]
+    done = run("--seeds", "10..20", "--keep-going", "--report", tmp_path / "sweep.json")
+    assert done.exit_code == 1
+    assert fake.seeds == list(range(10, 20))
+    assert all(f"seed {seed}: a slot was decided twice" in done.output for seed in (12, 15))
+    assert sorted(read(tmp_path / "sweep.json")[1].wrong) == [12, 15]
+
+
+def test_only_many_seeds_can_keep_going() -> None:
+    done = run("--seed", "1", "--keep-going")
+    assert done.exit_code == 2
+    assert "--keep-going goes with --seeds and --minutes." in done.output
 
 
 def test_a_run_that_tried_nothing_ends_with_3_and_is_named(fake: Sweep) -> None:
