@@ -168,13 +168,8 @@ class Bystanders:
 
     def explain(self, began: float, wait: float) -> bool:
         """Whether a wait would not have been long without the time in which one was held up."""
-        ended = began + wait
-        return any(
-            wait - (min(ended, at + held) - max(began, at)) <= PAUSE_S
-            for pauses in self.pauses.values()
-            for at, held in pauses
-            if at < ended and began < at + held
-        )
+        pauses = [pause for some in self.pauses.values() for pause in some]
+        return own_share(began, wait, pauses) <= PAUSE_S
 
     def tell(self, tell: Say) -> None:
         """Say when they were held up."""
@@ -185,6 +180,21 @@ class Bystanders:
         receiver, sender = Pipe(duplex=False)
         Process(target=_stand_by, args=(self._ended, sender, work), daemon=True).start()
         return what, receiver
+
+
+def own_share(began: float, wait: float, pauses: Waits) -> float:
+    """Return how much of a wait there was, in seconds, in which there was none of ``pauses``.
+
+    A write needs several syncs, one after the other: a disk that is slow for a while holds it up
+    more than once.
+    """
+    told_through, ended = began, began + wait
+    for at, held in sorted(pauses):
+        since, until = max(at, told_through), min(at + held, ended)
+        if since < until:
+            wait -= until - since
+            told_through = until
+    return wait
 
 
 @contextmanager

@@ -1,0 +1,25 @@
+"""Whose fault it is that a client waits: the nodes', or that of the machine."""
+
+from __future__ import annotations
+
+import pytest
+
+from test.big.load import Waits, own_share
+
+
+@pytest.mark.parametrize(
+    ("pauses", "own_s"),
+    [
+        ([], 0.25),
+        ([(9.0, 0.5), (10.5, 0.5)], 0.25),
+        ([(10.0, 0.125)], 0.125),
+        ([(9.0, 1.125)], 0.125),
+        ([(10.125, 9.0)], 0.125),
+        ([(9.0, 9.0)], 0.0),
+        ([(10.125, 0.0625), (10.0, 0.0625)], 0.125),
+        ([(10.0, 0.125), (10.0625, 0.125)], 0.0625),
+        ([(10.0, 0.1875), (10.0625, 0.0625)], 0.0625),
+    ],
+)
+def test_a_wait_is_its_own_where_nobody_else_was_held_up(pauses: Waits, own_s: float) -> None:
+    assert own_share(10.0, 0.25, pauses) == own_s
