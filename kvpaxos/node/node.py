@@ -243,7 +243,7 @@ class Node(MultiService):
             failed=self._broken,
             reactor=self._reactor,
             random=self._random,
-            threads=self._platform.threads,
+            platform=self._platform,
         )
 
     def _make_persister(self, durable: Slot) -> Persister:

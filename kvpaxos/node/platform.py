@@ -20,6 +20,7 @@ from kvpaxos.node.face import Face
 from kvpaxos.node.serving import serve
 from kvpaxos.node.space import Space, watched
 from kvpaxos.node.threads import SYSTEM_THREADS, Threads
+from kvpaxos.node.transfer import PIECE_BYTES
 from kvpaxos.paxos.replica import Replica
 
 # Reactors are Any below: no interface names all that one provides.
@@ -35,6 +36,10 @@ class Platform(Protocol):
     @property
     def threads(self) -> Threads:
         """Where threads come from."""
+
+    @property
+    def piece_bytes(self) -> int:
+        """As much of a state as is read, and sent, at once."""
 
     @property
     def replica(self) -> type[Replica]:
@@ -77,6 +82,11 @@ class System(Platform):
     @override
     def threads(self) -> Threads:
         return SYSTEM_THREADS
+
+    @property
+    @override
+    def piece_bytes(self) -> int:
+        return PIECE_BYTES
 
     @property
     @override

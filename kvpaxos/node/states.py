@@ -14,10 +14,10 @@ from kvpaxos.errors import StateDamaged
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.comparer import Comparer
 from kvpaxos.node.persister import Persister
+from kvpaxos.node.platform import SYSTEM, Platform
 from kvpaxos.node.recovery import GROUP
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.state import State
-from kvpaxos.node.threads import SYSTEM_THREADS, Threads
 from kvpaxos.node.transfer import Donor, Recipient
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import Fetch
@@ -61,7 +61,7 @@ class States:
         failed: Callable[[Failure], None],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         random: Random,
-        threads: Threads = SYSTEM_THREADS,
+        platform: Platform = SYSTEM,
     ) -> None:
         """Make one that does nothing before it is asked to.
 
@@ -73,7 +73,14 @@ class States:
         """
         self.comparer = Comparer(state, node, members, send=send, failed=failed, reactor=reactor)
         self._install = install
-        self.donor = Donor(state, send=send, failed=failed, clock=reactor, random=random)
+        self.donor = Donor(
+            state,
+            send=send,
+            failed=failed,
+            clock=reactor,
+            random=random,
+            piece_bytes=platform.piece_bytes,
+        )
         self.recipient = Recipient(
             state,
             shelf,
@@ -83,7 +90,7 @@ class States:
             failed=failed,
             reactor=reactor,
             group=GROUP,
-            in_thread=threads.call,
+            in_thread=platform.threads.call,
         )
         self._journal = journal
         self._journal_bytes_max = journal_bytes_max

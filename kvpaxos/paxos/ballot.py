@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple, NewType
 
+from typing_extensions import override
+
 NodeId = NewType("NodeId", str)
 """One process with one disk, such as ``n01``."""
 
@@ -31,6 +33,10 @@ class Ballot(NamedTuple):
     def above(self, node: NodeId) -> Ballot:
         """Return a ballot of ``node`` that is greater than this one."""
         return Ballot(self.round + 1, node)
+
+    @override
+    def __str__(self) -> str:
+        return f"{self.round}.{self.node}"
 
 
 ZERO_BALLOT: Final = Ballot(0, NodeId(""))

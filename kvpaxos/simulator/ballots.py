@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from itertools import combinations
 
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Effects, Event, Received
-from kvpaxos.paxos.messages import Accept, Accepted, Batch, Promise
+from kvpaxos.paxos.messages import Accept, Accepted, Batch, Incarnations, Promise
 from kvpaxos.paxos.proposer import Leading
 from kvpaxos.paxos.records import Renewed
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
@@ -24,7 +25,8 @@ class Ballots:
     * *Obliged.* Where anybody who has promised had voted, that of the highest ballot is offered.
     * *No way back.* Once a slot is decided, no higher ballot offers another batch in it.
     * *Quorums.* Nobody leads whom a majority has not promised that, nor decides anything that a
-      majority has not told it to have voted for.
+      majority has not told it to have voted for, none of whom knew by then that another one had
+      lost the disk on which it did.
 
     :param fail: is told which one was broken, in a sentence.
     :param renewals: is told whose votes and promises have counted.
@@ -36,7 +38,7 @@ class Ballots:
         self._offers: dict[tuple[Ballot, Slot], Batch] = {}
         self._promises: dict[Ballot, list[tuple[NodeId, Promise]]] = {}
         self._leading: set[Ballot] = set()
-        self._voters: dict[tuple[Ballot, Slot], dict[NodeId, int]] = {}
+        self._voters: dict[tuple[Ballot, Slot], dict[NodeId, Incarnations]] = {}
         self._decided: dict[Slot, Decision] = {}
 
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
@@ -63,7 +65,8 @@ class Ballots:
         if shown < replica.disks.newest(sender):
             return
         if isinstance(message, Accepted):
-            self._voters.setdefault((message.ballot, message.slot), {})[sender] = shown
+            voters = self._voters.setdefault((message.ballot, message.slot), {})
+            voters[sender] = message.incarnations
         elif message.ballot not in self._leading:
             # Later ones oblige to nothing: a quorum was there without them.
             self._promises.setdefault(message.ballot, []).append((sender, message))
@@ -132,6 +135,28 @@ class Ballots:
                 f"{replica.node} has decided slot {slot} under {ballot} with the votes of"
                 f" {' '.join(sorted(voters)) or 'nobody'}, who are no majority"
             )
-        for node, incarnation in voters.items():
-            self._renewals.counted(node, incarnation, slot)
+        elif not _some_agree(voters, len(replica.peers.quorum.members)):
+            self._fail(
+                f"{replica.node} has decided slot {slot} under {ballot}, and of those who voted"
+                f" some hold that others have lost the disk on which they did:"
+                f" {', '.join(f'{node} {dict(known)}' for node, known in sorted(voters.items()))}"
+            )
+        for node, known in voters.items():
+            self._renewals.counted(node, _newest(known, node), slot)
         self._decided.setdefault(slot, decision)
+
+
+def _newest(known: Incarnations, node: NodeId) -> int:
+    return dict(known).get(node, FIRST_INCARNATION)
+
+
+def _some_agree(voters: Mapping[NodeId, Incarnations], size: int) -> bool:
+    """Whether there is a majority of ``size`` members among them that holds no vote in it void."""
+    return any(
+        all(
+            _newest(voters[one], one) >= _newest(voters[other], one)
+            for one in some
+            for other in some
+        )
+        for some in combinations(sorted(voters), size // 2 + 1)
+    )

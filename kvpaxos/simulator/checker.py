@@ -21,6 +21,7 @@ from kvpaxos.simulator.ballots import Ballots
 from kvpaxos.simulator.keeping import Keeping
 from kvpaxos.simulator.renewals import Renewals
 from kvpaxos.simulator.watch import Observer
+from kvpaxos.simulator.written import Written
 from kvpaxos.store.layout import Layout, applied_key
 from kvpaxos.store.machine import Machine
 from kvpaxos.store.meta import decode_meta
@@ -48,8 +49,9 @@ class Checker(Observer):
       result.
 
     What ballots oblige to is in `kvpaxos.simulator.ballots`, what a single node may say in
-    `kvpaxos.simulator.acceptors`, what it must keep in `kvpaxos.simulator.keeping`, and what it
-    owes after it has lost a disk in `kvpaxos.simulator.renewals`.
+    `kvpaxos.simulator.acceptors`, what it must write down in `kvpaxos.simulator.written`, and keep
+    in `kvpaxos.simulator.keeping`, and what it owes after it has lost a disk in
+    `kvpaxos.simulator.renewals`.
 
     :ivar wrong: the first rule that was broken, in a sentence; None if none was.
     :ivar log: what is decided.
@@ -68,6 +70,7 @@ class Checker(Observer):
         self._renewals = Renewals(self.fail)
         self._ballots = Ballots(self.fail, self._renewals)
         self._acceptors = Acceptors(agenda, self.fail)
+        self._written = Written(self.fail)
         self._replicas: dict[NodeId, Replica] = {}
         self._shown: dict[Disk, Ballot] = {}
         self._votes: dict[Disk, dict[Slot, Ballot]] = {}
@@ -101,19 +104,21 @@ class Checker(Observer):
         shown = self._shown.get(disk, ZERO_BALLOT)
         if promised < shown:
             self.fail(f"{node} has shown the promise {shown}, and knows {promised} only")
-        for slot, ballot in self._votes.get(disk, {}).items():
-            self._check_vote(replica, slot, ballot)
+        self._check_votes(replica)
         self._promised[node] = promised
         self._replicas[node] = replica
+        self._written.began(node, memory)
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
         node, promised = replica.node, replica.acceptor.promised
         if isinstance(event, Installed):
             self.installed.add(event.slot)
+            self._check_votes(replica)
         if promised < self._promised[node]:
             self.fail(f"the promise of {node} fell from {self._promised[node]} to {promised}")
         self._acceptors.stepped(replica, event, effects, self._promised[node])
+        self._written.stepped(replica, effects)
         self._renewals.stepped(replica, effects)
         self._promised[node] = promised
         self._note_life(replica)
@@ -205,6 +210,11 @@ class Checker(Observer):
         shown = self._shown.get(disk, ZERO_BALLOT)
         if report.promised < shown:
             self.fail(f"{to} is not told that {node} has promised {shown}")
+
+    def _check_votes(self, replica: Replica) -> None:
+        disk = replica.node, replica.disks.newest(replica.node)
+        for slot, ballot in self._votes.get(disk, {}).items():
+            self._check_vote(replica, slot, ballot)
 
     def _check_vote(self, replica: Replica, slot: Slot, ballot: Ballot) -> None:
         learner = replica.learner

@@ -11,6 +11,7 @@ from random import Random
 from typing import Final
 
 from kvpaxos.config.cluster import ClusterConfig, ClusterStorage, NodeConfig
+from kvpaxos.node.transfer import PIECE_BYTES
 from kvpaxos.simulator.clients import Manners
 from kvpaxos.simulator.network import Weather
 
@@ -70,6 +71,7 @@ class Climate:
     :ivar fair_s: how long there are none before that, at most: until something is decided.
     :ivar storm_s: how long there are faults.
     :ivar clients: how many there are, and ``manners`` how they behave.
+    :ivar piece_bytes: as much of a state as travels at once.
     """
 
     nodes: int
@@ -82,6 +84,7 @@ class Climate:
     storm_s: float
     clients: int
     manners: Manners
+    piece_bytes: int
 
 
 def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: bool) -> Climate:
@@ -113,8 +116,11 @@ def draw(random: Random, faults: Collection[str], *, nodes: int | None, chosen: 
         storm_s=random.uniform(4.0, 15.0),
         clients=random.choice((2, 4, 8)),
         manners=_draw_manners(random, faults, chosen=chosen),
+        piece_bytes=PIECE_BYTES,
     )
     lasts = random.random() < LASTING
+    # States are small here, and would always come in one piece.
+    climate = replace(climate, piece_bytes=random.choice((256, 2048, PIECE_BYTES)))
     return _stretched(climate) if lasts and "long pause" in climate.faults_s else climate
 
 

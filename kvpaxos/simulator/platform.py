@@ -36,6 +36,7 @@ class SimulatedPlatform(Platform):
         board: Switchboard,
         files: Files,
         threads: Threads,
+        piece_bytes: int,
         replica: type[Replica],
         served: Callable[[Face], None],
         apart: str = "",
@@ -45,6 +46,7 @@ class SimulatedPlatform(Platform):
         self._board = board
         self._files = files
         self._threads = threads
+        self._piece_bytes = piece_bytes
         self._replica = replica
         self._served = served
         self._apart = apart
@@ -58,6 +60,11 @@ class SimulatedPlatform(Platform):
     @override
     def threads(self) -> Threads:
         return self._threads
+
+    @property
+    @override
+    def piece_bytes(self) -> int:
+        return self._piece_bytes
 
     @property
     @override

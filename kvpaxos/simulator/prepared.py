@@ -10,6 +10,7 @@ from typing import Final
 from typing_extensions import override
 
 from kvpaxos.config.cluster import ClusterStorage
+from kvpaxos.node.transfer import PIECE_BYTES
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.clients import Manners
@@ -171,4 +172,5 @@ def _fair(storage: ClusterStorage, nodes: int) -> Climate:
         storm_s=0.0,
         clients=0,
         manners=Manners(keys=1, pause_s=1.0),
+        piece_bytes=PIECE_BYTES,
     )

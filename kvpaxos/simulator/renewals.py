@@ -8,7 +8,7 @@ from typing import NamedTuple
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Effects
 from kvpaxos.paxos.messages import Vote
-from kvpaxos.paxos.records import Promised, Rejoined
+from kvpaxos.paxos.records import Promised, Rejoined, Renewed
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
 
@@ -35,6 +35,10 @@ class Renewals:
       an earlier disk is counted.
     * *Promises.* It has promised no less than what an earlier disk has promised somebody who leads
       with that.
+    * *Known.* Before it votes, so many others have written down that its earlier disks are void
+      that any quorum with it has one of them in it; and it knows all that they had voted on by
+      then, as decided, and has promised what they had.
+    * *Once.* No two disks of a node vote under one number.
 
     :param fail: is told which one was broken, in a sentence.
     """
@@ -44,9 +48,12 @@ class Renewals:
         self._comebacks: dict[NodeId, Comeback] = {}
         self._votes: dict[tuple[NodeId, int], Slot] = {}
         self._promises: dict[tuple[NodeId, int], Ballot] = {}
+        self._told: dict[tuple[NodeId, int], dict[NodeId, tuple[Ballot, Slot]]] = {}
+        self._rejoined: set[tuple[NodeId, int]] = set()
 
     def stepped(self, replica: Replica, effects: Effects) -> None:
         """Take note of what a node has done."""
+        self._note_records(replica, effects)
         node, incarnation = replica.node, replica.disks.newest(replica.node)
         if incarnation == FIRST_INCARNATION or not effects.records:
             return
@@ -75,6 +82,44 @@ class Renewals:
         disk = node, incarnation
         self._promises[disk] = max(ballot, self._promises.get(disk, ballot))
         self._check_promise(node, incarnation, ballot)
+
+    def _note_records(self, replica: Replica, effects: Effects) -> None:
+        for record in effects.records:
+            if isinstance(record, Renewed):
+                self._note_told(replica, record)
+            elif isinstance(record, Rejoined):
+                self._check_rejoined(replica, record.incarnation)
+
+    def _note_told(self, replica: Replica, renewed: Renewed) -> None:
+        told = self._told.setdefault((renewed.node, renewed.incarnation), {})
+        voted_through = max(replica.acceptor.votes, default=Slot(0))
+        known_through = replica.learner.once_known_through
+        told[replica.node] = replica.acceptor.promised, max(voted_through, known_through)
+
+    def _check_rejoined(self, replica: Replica, incarnation: int) -> None:
+        node, quorum = replica.node, replica.peers.quorum
+        if (node, incarnation) in self._rejoined:
+            self._fail(f"a second disk of {node} votes under the number {incarnation}")
+        self._rejoined.add((node, incarnation))
+        told = self._told.get((node, incarnation), {})
+        if not quorum.meets(node, told):
+            self._fail(
+                f"{node} votes on its disk {incarnation}, and of the others only"
+                f" {' '.join(sorted(told)) or 'nobody'} has written down that earlier ones are void"
+            )
+            return
+        promised, known_through = replica.acceptor.promised, replica.learner.decided_through
+        heard = [
+            one
+            for one, (ballot, voted_through) in told.items()
+            if ballot <= promised and voted_through <= known_through
+        ]
+        if not quorum.meets(node, heard):
+            self._fail(
+                f"{node} votes on its disk {incarnation}, with the promise {promised} and all"
+                f" through slot {known_through}, and the others had come further:"
+                f" {', '.join(f'{one} {told[one][0]} {told[one][1]}' for one in sorted(told))}"
+            )
 
     def _check_vote(self, node: NodeId, incarnation: int, slot: Slot) -> None:
         comeback = self._comebacks.get(node)

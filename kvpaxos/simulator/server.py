@@ -68,6 +68,7 @@ class Server:
         clock: Clock,
         random: Random,
         replica: type[Replica],
+        piece_bytes: int,
         checker: Checker,
         chronicle: Chronicle,
         ended: Callable[[Server], None],
@@ -76,6 +77,7 @@ class Server:
     ) -> None:
         """Make a machine that does nothing yet.
 
+        :param piece_bytes: as much of a state as it sends at once.
         :param logs: whether what its processes log goes through the log of a node.
         :param place: is added to its addresses: nobody dials it by these. Empty for the machine
             that the others know.
@@ -98,6 +100,7 @@ class Server:
         self._board = board
         self._random = random
         self._replica = replica
+        self._piece_bytes = piece_bytes
         self._checker = checker
         self._chronicle = chronicle
         self._ended = ended
@@ -138,6 +141,7 @@ class Server:
             board=self._board,
             files=self.drive.files,
             threads=threads,
+            piece_bytes=self._piece_bytes,
             replica=replica or self._replica,
             apart=self._apart,
             served=partial(self._served, process),

@@ -11,8 +11,8 @@ from kvpaxos.store.requests import decode_request
 def show(value: object) -> str:  # noqa: PLR0911  (one arm a kind)
     """Return ``value`` in few words."""
     match value:
-        case Ballot(number, node):
-            return f"{number}.{node}"
+        case Ballot():
+            return str(value)
         case Command(node, _, sequence, settled, body):
             return f"{node}{sequence}/{settled}:{_body(body)}"
         case Health(following, able, decided, kept, durable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Final
 
 from kvpaxos.simulator.kinds import Kinds, any_up
@@ -11,6 +12,10 @@ from kvpaxos.simulator.world import World
 
 SWAPS: Final = Kinds()
 """All that can be done with disks, by name. Each is counted once it is done."""
+
+LOOK_S: Final = 0.25
+LOOKS_MAX: Final = 20
+"""So often it is looked whether peers have seen enough of a node to refuse an old disk of it."""
 
 
 @SWAPS("old backup")
@@ -22,14 +27,12 @@ def _put_back_old(world: World) -> bool:
     backup = Backup.of(server)
 
     def put_back() -> None:
-        if not _may(world, server) or not world.swaps.is_refused(server, backup):
-            return
         world.struck["old backup"] += 1
         world.chronicle.did(f"put an old backup into {server.node}")
         world.swaps.put_in(server, backup, None)
         _end_later(world, server)
 
-    world.agenda.after(world.random.uniform(0.5, 4.0), put_back)
+    _once_refused(world, server, backup, put_back)
     return False
 
 
@@ -56,15 +59,27 @@ def _clone(world: World) -> bool:
     backup = Backup.of(server)
 
     def start() -> None:
-        if not _may(world, server) or not world.swaps.is_refused(server, backup):
-            return
         world.struck["cloned disk"] += 1
         world.chronicle.did(f"clone {server.node}")
         world.swaps.clone(server, backup)
         _end_later(world, server)
 
-    world.agenda.after(world.random.uniform(0.5, 4.0), start)
+    _once_refused(world, server, backup, start)
     return False
+
+
+def _once_refused(world: World, server: Server, backup: Backup, deed: Callable[[], None]) -> None:
+    """Do it after a while, as soon as all peers would refuse ``backup``; perhaps never."""
+
+    def look(looks: int) -> None:
+        if not _may(world, server):
+            return
+        if world.swaps.is_refused(server, backup):
+            deed()
+        elif looks:
+            world.agenda.after(LOOK_S, look, looks - 1)
+
+    world.agenda.after(world.random.uniform(0.5, 4.0), look, LOOKS_MAX)
 
 
 def _may(world: World, server: Server) -> bool:

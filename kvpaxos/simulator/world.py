@@ -188,6 +188,7 @@ class World(Observer):
             ),
             random=Random(f"{self._seed} of {name}"),
             replica=self._replica_watched,
+            piece_bytes=climate.piece_bytes,
             checker=self.checker,
             chronicle=self.chronicle,
             ended=self._ended,

@@ -9,14 +9,34 @@ import pytest
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import NOTHING, Decision, Effects, Event, Persisted, Received
 from kvpaxos.paxos.memory import Memory
-from kvpaxos.paxos.messages import NOOP, Accepted, Confirmed, Envelope, Prepare, Promise, Vote
+from kvpaxos.paxos.messages import (
+    NOOP,
+    Accepted,
+    Confirmed,
+    Envelope,
+    Incarnations,
+    Prepare,
+    Promise,
+    Vote,
+)
 from kvpaxos.paxos.quorum import Quorum
-from kvpaxos.paxos.records import Promised, Rejoined
+from kvpaxos.paxos.records import (
+    DecidedThrough,
+    Installed,
+    Learned,
+    Promised,
+    Rejoined,
+    Renewed,
+    ReplicaRecord,
+)
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.acceptors import Acceptors
 from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.ballots import Ballots
+from kvpaxos.simulator.checker import Checker
 from kvpaxos.simulator.keeping import Keeping
 from kvpaxos.simulator.renewals import Renewals
+from kvpaxos.simulator.written import Written
 from kvpaxos.store.layout import Layout, applied_key
 
 N01, N02, N03 = map(NodeId, ("n01", "n02", "n03"))
@@ -123,6 +143,7 @@ def test_whoever_votes_on_a_new_disk_knows_what_the_old_one_has_decided(
     first: str, slot: int, broken: list[str]
 ) -> None:
     renewals = Renewals(broken.append)
+    note(renewals, N01, by=(N02, N03))
     memory = Memory(decided_through=Slot(3), incarnation=2, may_vote=False)
     back = replica(N01, memory), Effects(records=(Promised(HIGH), Rejoined(2)))
     if first == "back":
@@ -139,10 +160,122 @@ def test_whoever_votes_on_a_new_disk_has_promised_as_much(
     ballot: Ballot, broken: list[str]
 ) -> None:
     renewals = Renewals(broken.append)
+    note(renewals, N03, by=(N01, N02))
     renewals.led_by(N03, 1, ballot)
     memory = Memory(promised=LOW, incarnation=2, may_vote=False)
     renewals.stepped(replica(N03, memory), Effects(records=(Rejoined(2),)))
     assert bool(broken) == (ballot == HIGH)
+
+
+def note(
+    renewals: Renewals, node: NodeId, *, by: tuple[NodeId, ...], memory: Memory | None = None
+) -> None:
+    """Have others write down that the first disk of ``node`` is void."""
+    for other in by:
+        renewals.stepped(replica(other, memory), Effects(records=(Renewed(node, 2),)))
+
+
+@pytest.mark.parametrize("others", [(), (N02,), (N02, N03)])
+def test_whoever_votes_on_a_new_disk_is_known_to_have_it_by_enough_others(
+    others: tuple[NodeId, ...], broken: list[str]
+) -> None:
+    renewals = Renewals(broken.append)
+    note(renewals, N01, by=others)
+    memory = Memory(incarnation=2, may_vote=False)
+    renewals.stepped(replica(N01, memory), Effects(records=(Rejoined(2),)))
+    assert bool(broken) == (len(others) < 2)
+
+
+@pytest.mark.parametrize(
+    ("memory", "knows"),
+    [
+        (Memory(promised=LOW, decided_through=Slot(3)), True),
+        (Memory(promised=HIGH, decided_through=Slot(3)), False),
+        (Memory(promised=LOW, decided_through=Slot(4)), False),
+        (Memory(promised=LOW, decided_through=Slot(2), votes={Slot(4): VOTE}), False),
+    ],
+)
+def test_whoever_votes_on_a_new_disk_has_come_as_far_as_those_who_know_of_it(
+    memory: Memory, broken: list[str], *, knows: bool
+) -> None:
+    renewals = Renewals(broken.append)
+    note(renewals, N01, by=(N02, N03), memory=memory)
+    mine = Memory(promised=LOW, decided_through=Slot(3), incarnation=2, may_vote=False)
+    renewals.stepped(replica(N01, mine), Effects(records=(Rejoined(2),)))
+    assert bool(broken) != knows
+
+
+def test_no_two_disks_vote_under_one_number(broken: list[str]) -> None:
+    renewals = Renewals(broken.append)
+    note(renewals, N01, by=(N02, N03))
+    back = replica(N01, Memory(incarnation=2, may_vote=False)), Effects(records=(Rejoined(2),))
+    renewals.stepped(*back)
+    assert not broken
+    renewals.stepped(*back)
+    assert broken == ["a second disk of n01 votes under the number 2"]
+
+
+@pytest.mark.parametrize(
+    ("n01_knows", "n03_knows", "agree"),
+    [
+        ((), (), True),
+        (((N03, 2),), (), False),
+        ((), ((N01, 2),), False),
+        (((N03, 2),), ((N03, 2),), True),
+        (((N02, 2),), (), True),
+    ],
+)
+def test_nobody_decides_with_a_vote_that_another_voter_knows_to_be_void(
+    n01_knows: Incarnations, n03_knows: Incarnations, broken: list[str], *, agree: bool
+) -> None:
+    ballots = Ballots(broken.append, Renewals(broken.append))
+    leader = replica(N02)
+    for node, known in ((N01, n01_knows), (N03, n03_knows)):
+        ballots.stepped(leader, Received(node, Accepted(HIGH, Slot(1), known)), NOTHING)
+    ballots.stepped(leader, event(), DECIDED)
+    assert bool(broken) != agree
+
+
+@pytest.mark.parametrize(
+    ("records", "shows"),
+    [
+        ((), False),
+        ((VOTE,), False),
+        ((VOTE, DecidedThrough(Slot(1), LOW)), False),
+        ((VOTE, DecidedThrough(Slot(1), HIGH)), True),
+        ((DecidedThrough(Slot(1), HIGH), VOTE), False),
+        ((Learned(Slot(1), NOOP),), True),
+        ((Learned(Slot(2), NOOP),), False),
+        ((Learned(Slot(2), NOOP), Learned(Slot(1), NOOP)), True),
+        ((Installed(Slot(1)),), True),
+    ],
+)
+def test_what_a_node_takes_for_decided_its_journal_shows(
+    records: tuple[ReplicaRecord, ...], broken: list[str], *, shows: bool
+) -> None:
+    written, one = Written(broken.append), replica(N01)
+    written.began(N01, Memory())
+    written.stepped(one, NOTHING)
+    assert not broken
+    one.learner.decided_through = Slot(1)
+    written.stepped(one, Effects(records=records))
+    assert bool(broken) != shows
+
+
+def test_a_state_from_elsewhere_leaves_votes_above_it_as_they_are(agenda: Agenda) -> None:
+    checker = Checker(agenda)
+    voter, other = replica(N01), replica(N02)
+    checker.began(voter, Memory())
+    checker.began(other, Memory())
+    voter.acceptor.promised, voter.acceptor.votes[Slot(1)] = HIGH, VOTE
+    checker.stepped(voter, Received(N02, Confirmed(HIGH, 1)), Effects(records=(VOTE,)))
+    checker.synced(N01, agenda.now)
+    checker.stepped(other, Received(N01, Accepted(HIGH, Slot(1), ())), NOTHING)
+    checker.stepped(voter, Installed(Slot(0)), NOTHING)
+    assert checker.wrong is None
+    voter.acceptor.votes.clear()
+    checker.stepped(voter, Installed(Slot(0)), NOTHING)
+    assert "n01 has shown its vote in slot 1" in str(checker.wrong)
 
 
 @pytest.fixture
