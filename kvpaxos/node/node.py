@@ -154,10 +154,8 @@ class Node(MultiService):
         self._states = self._make_states()
         trust = self._states.comparer
         self._face = Face(self._state, self._requests, self, trust, monotonic=self._monotonic)
-        self._prober = Prober(
-            lambda timeout_s: self._face.read(stale=False, timeout_s=timeout_s),
-            clock=self._reactor,
-        )
+        read = partial(self._face.read, stale=False)
+        self._prober = Prober(lambda timeout_s: read(timeout_s=timeout_s), clock=self._reactor)
         self._overview.opened(self._disk, self._links, self._persister, self._space, self._states)
         owned = (self._cluster, self.journal, self._state, self._repairs, self._platform.threads)
         self._scanner = scanner_of(*owned, reactor=self._reactor, failed=self._broken)
@@ -243,7 +241,8 @@ class Node(MultiService):
             failed=self._broken,
             reactor=self._reactor,
             random=self._random,
-            platform=self._platform,
+            piece_bytes=self._platform.piece_bytes,
+            threads=self._platform.threads,
         )
 
     def _make_persister(self, durable: Slot) -> Persister:

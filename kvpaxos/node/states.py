@@ -14,11 +14,11 @@ from kvpaxos.errors import StateDamaged
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.comparer import Comparer
 from kvpaxos.node.persister import Persister
-from kvpaxos.node.platform import SYSTEM, Platform
 from kvpaxos.node.recovery import GROUP
 from kvpaxos.node.repairs import Repairs
 from kvpaxos.node.state import State
-from kvpaxos.node.transfer import Donor, Recipient
+from kvpaxos.node.threads import SYSTEM_THREADS, Threads
+from kvpaxos.node.transfer import PIECE_BYTES, Donor, Recipient
 from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.effects import Fetch
 from kvpaxos.paxos.messages import AskState, Message, NoState, StateDigest, StatePiece
@@ -61,7 +61,8 @@ class States:
         failed: Callable[[Failure], None],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
         random: Random,
-        platform: Platform = SYSTEM,
+        piece_bytes: int = PIECE_BYTES,
+        threads: Threads = SYSTEM_THREADS,
     ) -> None:
         """Make one that does nothing before it is asked to.
 
@@ -70,6 +71,7 @@ class States:
         :param send: sends a message to a member; it may be lost.
         :param install: is told when the state has become that of another slot.
         :param failed: is told of an error after which the node must stop.
+        :param piece_bytes: as much of a state as is sent at once.
         """
         self.comparer = Comparer(state, node, members, send=send, failed=failed, reactor=reactor)
         self._install = install
@@ -79,7 +81,7 @@ class States:
             failed=failed,
             clock=reactor,
             random=random,
-            piece_bytes=platform.piece_bytes,
+            piece_bytes=piece_bytes,
         )
         self.recipient = Recipient(
             state,
@@ -90,7 +92,7 @@ class States:
             failed=failed,
             reactor=reactor,
             group=GROUP,
-            in_thread=platform.threads.call,
+            in_thread=threads.call,
         )
         self._journal = journal
         self._journal_bytes_max = journal_bytes_max

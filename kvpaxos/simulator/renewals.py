@@ -36,8 +36,8 @@ class Renewals:
     * *Promises.* It has promised no less than what an earlier disk has promised somebody who leads
       with that.
     * *Known.* Before it votes, so many others have written down that its earlier disks are void
-      that any quorum with it has one of them in it; and it knows all that they had voted on by
-      then, as decided, and has promised what they had.
+      that any quorum with it has one of them in it; and it knows all that they had voted on
+      before, as decided, and has promised what they had.
     * *Once.* No two disks of a node vote under one number.
 
     :param fail: is told which one was broken, in a sentence.
@@ -48,12 +48,14 @@ class Renewals:
         self._comebacks: dict[NodeId, Comeback] = {}
         self._votes: dict[tuple[NodeId, int], Slot] = {}
         self._promises: dict[tuple[NodeId, int], Ballot] = {}
+        self._stood: dict[NodeId, tuple[Ballot, Slot]] = {}
         self._told: dict[tuple[NodeId, int], dict[NodeId, tuple[Ballot, Slot]]] = {}
         self._rejoined: set[tuple[NodeId, int]] = set()
 
     def stepped(self, replica: Replica, effects: Effects) -> None:
         """Take note of what a node has done."""
         self._note_records(replica, effects)
+        self._stood[replica.node] = _standing(replica)
         node, incarnation = replica.node, replica.disks.newest(replica.node)
         if incarnation == FIRST_INCARNATION or not effects.records:
             return
@@ -86,15 +88,11 @@ class Renewals:
     def _note_records(self, replica: Replica, effects: Effects) -> None:
         for record in effects.records:
             if isinstance(record, Renewed):
-                self._note_told(replica, record)
+                # What it votes on in this very step it does as one who knows of the new disk.
+                told = self._told.setdefault((record.node, record.incarnation), {})
+                told[replica.node] = self._stood.get(replica.node) or _standing(replica)
             elif isinstance(record, Rejoined):
                 self._check_rejoined(replica, record.incarnation)
-
-    def _note_told(self, replica: Replica, renewed: Renewed) -> None:
-        told = self._told.setdefault((renewed.node, renewed.incarnation), {})
-        voted_through = max(replica.acceptor.votes, default=Slot(0))
-        known_through = replica.learner.once_known_through
-        told[replica.node] = replica.acceptor.promised, max(voted_through, known_through)
 
     def _check_rejoined(self, replica: Replica, incarnation: int) -> None:
         node, quorum = replica.node, replica.peers.quorum
@@ -137,3 +135,9 @@ class Renewals:
                 f" {comeback.promised}, and its disk {incarnation} has promised {ballot}, which"
                 " leads with that"
             )
+
+
+def _standing(replica: Replica) -> tuple[Ballot, Slot]:
+    """Return what ``replica`` has promised, and the last slot that it knows or has voted in."""
+    voted_through = max(replica.acceptor.votes, default=Slot(0))
+    return replica.acceptor.promised, max(voted_through, replica.learner.once_known_through)
