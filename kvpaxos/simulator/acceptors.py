@@ -7,6 +7,7 @@ from typing import TypeAlias
 
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Effects, Event, Received
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
     Accepted,
@@ -18,6 +19,7 @@ from kvpaxos.paxos.messages import (
     Vote,
 )
 from kvpaxos.paxos.records import Promised, Renewed, ReplicaRecord
+from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
 
@@ -41,8 +43,17 @@ class Acceptors:
         self._agenda = agenda
         self._fail = fail
         self._written: dict[tuple[NodeId, Word], float] = {}
+        self._noted: dict[NodeId, set[tuple[NodeId, int]]] = {}
         self._decided: dict[NodeId, dict[Slot, float]] = {}
         self._synced: dict[str, float] = {}
+
+    def began(self, node: NodeId, memory: Memory) -> None:
+        """Take note of a life that begins, and what it does not remember of lost disks."""
+        noted = self._noted.get(node, set())
+        for other, incarnation in list(noted):
+            if memory.incarnations.get(other, FIRST_INCARNATION) < incarnation:
+                noted.remove((other, incarnation))
+                del self._written[node, (other, incarnation)]
 
     def synced(self, node: str, begun: float) -> None:
         """Take note of a sync of a node's disk that has ended, and began at that time."""
@@ -82,6 +93,7 @@ class Acceptors:
                 self._written[node, (slot, ballot)] = now
             case Renewed(other, incarnation):
                 self._written[node, (other, incarnation)] = now
+                self._noted.setdefault(node, set()).add((other, incarnation))
             case _:
                 pass
 
@@ -94,6 +106,11 @@ class Acceptors:
         if decided.get(slot, 0.0) > self._synced.get(node, 0.0):
             self._fail(f"{node} needs slot {slot} no more, it says, and its journal may lose that")
         self._decided[node] = {one: at for one, at in decided.items() if one >= slot}
+
+    def has_noted(self, node: NodeId, other: NodeId, incarnation: int) -> bool:
+        """Whether ``node`` would know after a power cut that earlier disks of another are void."""
+        written = self._written.get((node, (other, incarnation)))
+        return written is not None and written <= self._synced.get(node, float("-inf"))
 
     def _check_shown(self, to: NodeId, sender: NodeId, message: Message) -> None:
         match message:

@@ -67,9 +67,9 @@ class Checker(Observer):
         self._engine = MemoryEngine()
         self._machine = Machine(self._engine, _GROUP)
         self._digests = [self._machine.digest]
-        self._renewals = Renewals(self.fail)
-        self._ballots = Ballots(self.fail, self._renewals)
         self._acceptors = Acceptors(agenda, self.fail)
+        self._renewals = Renewals(self._acceptors.has_noted, self.fail)
+        self._ballots = Ballots(self.fail, self._renewals)
         self._written = Written(self.fail)
         self._replicas: dict[NodeId, Replica] = {}
         self._shown: dict[Disk, Ballot] = {}
@@ -107,7 +107,9 @@ class Checker(Observer):
         self._check_votes(replica)
         self._promised[node] = promised
         self._replicas[node] = replica
+        self._acceptors.began(node, memory)
         self._written.began(node, memory)
+        self._renewals.began(replica, memory)
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:

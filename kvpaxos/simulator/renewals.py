@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Effects
+from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import Vote
 from kvpaxos.paxos.records import Promised, Rejoined, Renewed
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
@@ -35,15 +36,21 @@ class Renewals:
       an earlier disk is counted.
     * *Promises.* It has promised no less than what an earlier disk has promised somebody who leads
       with that.
-    * *Known.* Before it votes, so many others have written down that its earlier disks are void
-      that any quorum with it has one of them in it; and it knows all that they had voted on
+    * *Known.* Before it votes, so many others have it durably that its earlier disks are void that
+      any quorum with it has one of them in it; and it knows all that they had voted on
       before, as decided, and has promised what they had.
-    * *Once.* No two disks of a node vote under one number.
+    * *Once.* No two disks of a node vote under one number, and none takes one that others have
+      noted durably for an earlier one, unless they have lost their own disks since.
 
+    :param has_noted: whether a node would know after a power cut that all disks of another one
+        before that number are void.
     :param fail: is told which one was broken, in a sentence.
     """
 
-    def __init__(self, fail: Callable[[str], None]) -> None:
+    def __init__(
+        self, has_noted: Callable[[NodeId, NodeId, int], bool], fail: Callable[[str], None]
+    ) -> None:
+        self._has_noted = has_noted
         self._fail = fail
         self._comebacks: dict[NodeId, Comeback] = {}
         self._votes: dict[tuple[NodeId, int], Slot] = {}
@@ -51,6 +58,20 @@ class Renewals:
         self._stood: dict[NodeId, tuple[Ballot, Slot]] = {}
         self._told: dict[tuple[NodeId, int], dict[NodeId, tuple[Ballot, Slot]]] = {}
         self._rejoined: set[tuple[NodeId, int]] = set()
+        self._lost: set[NodeId] = set()
+
+    def began(self, replica: Replica, memory: Memory) -> None:
+        """Take note of a life that begins."""
+        node, incarnation = replica.node, memory.incarnation
+        if incarnation > FIRST_INCARNATION and memory.life & 0xFFFFFFFF == 1:
+            for other in self._told.get((node, incarnation), ()):
+                if other not in self._lost and self._has_noted(other, node, incarnation):
+                    self._fail(
+                        f"a new disk of {node} has the number {incarnation}, which {other} has"
+                        " noted for an earlier one"
+                    )
+        if incarnation > FIRST_INCARNATION:
+            self._lost.add(node)
 
     def stepped(self, replica: Replica, effects: Effects) -> None:
         """Take note of what a node has done."""
@@ -99,11 +120,15 @@ class Renewals:
         if (node, incarnation) in self._rejoined:
             self._fail(f"a second disk of {node} votes under the number {incarnation}")
         self._rejoined.add((node, incarnation))
-        told = self._told.get((node, incarnation), {})
+        told = {
+            other: word
+            for other, word in self._told.get((node, incarnation), {}).items()
+            if self._has_noted(other, node, incarnation)
+        }
         if not quorum.meets(node, told):
             self._fail(
                 f"{node} votes on its disk {incarnation}, and of the others only"
-                f" {' '.join(sorted(told)) or 'nobody'} has written down that earlier ones are void"
+                f" {' '.join(sorted(told)) or 'nobody'} would know that earlier ones are void"
             )
             return
         promised, known_through = replica.acceptor.promised, replica.learner.decided_through

@@ -6,7 +6,10 @@ from collections.abc import Callable, Collection
 from typing import Final, TypeAlias
 
 from kvpaxos.simulator.network import Direction
+from kvpaxos.simulator.server import Server
+from kvpaxos.simulator.swaps import Backup
 from kvpaxos.simulator.world import World
+from kvpaxos.store.commands import Set
 
 Fate: TypeAlias = Callable[[World, list[str]], None]
 """What is done to some nodes, for good."""
@@ -16,6 +19,12 @@ LEADER: Final = 0.5
 
 FOR_EVER_S: Final = 1e6
 """Longer than any world lasts."""
+
+COPY_AGE_S: Final = 0.25
+"""How often something is written, and looked whether a copy of a disk is old enough."""
+
+COPY_AGE_S_MAX: Final = 8.0
+"""How long that is tried: nodes say every second how much they hold."""
 
 
 def leave(world: World) -> list[str]:
@@ -80,7 +89,42 @@ def _isolate(world: World, rest: list[str]) -> None:
     _mute(world, rest)
 
 
-FATES: Final = (_kill, _pause, _stick, _deafen, _mute, _isolate)
+def _age(world: World, rest: list[str]) -> None:
+    """On an old copy of its disk."""
+    for server, backup in _outdated(world, rest):
+        world.swaps.put_in(server, backup, None)
+
+
+def _double(world: World, rest: list[str]) -> None:
+    """Not alone: another process runs on an old copy of its disk."""
+    for server, backup in _outdated(world, rest):
+        world.swaps.clone(server, backup)
+
+
+def _outdated(world: World, rest: list[str]) -> list[tuple[Server, Backup]]:
+    """Return copies of disks, once so much has been written that others refuse them.
+
+    None are returned if that takes too long: then those nodes are cut off instead.
+    """
+    copies = [(server, Backup.of(server)) for server in map(world.server, rest)]
+    writer, *_ = _others(world, rest)
+    asked_at = -COPY_AGE_S
+
+    def is_outdated() -> bool:
+        nonlocal asked_at
+        if world.agenda.now - asked_at < COPY_AGE_S:
+            return False
+        asked_at = world.agenda.now
+        world.ask(Set(b"age", b"%f" % asked_at), writer)
+        return all(world.swaps.is_refused(*copy) for copy in copies)
+
+    if world.run(COPY_AGE_S_MAX, is_outdated):
+        return copies
+    _isolate(world, rest)
+    return []
+
+
+FATES: Final = (_kill, _pause, _stick, _deafen, _mute, _isolate, _age, _double)
 """What can become of a minority."""
 
 

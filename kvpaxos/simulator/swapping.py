@@ -14,7 +14,7 @@ SWAPS: Final = Kinds()
 """All that can be done with disks, by name. Each is counted once it is done."""
 
 LOOK_S: Final = 0.25
-LOOKS_MAX: Final = 20
+LOOKS_MAX: Final = 80
 """So often it is looked whether peers have seen enough of a node to refuse an old disk of it."""
 
 
@@ -79,7 +79,7 @@ def _once_refused(world: World, server: Server, backup: Backup, deed: Callable[[
         elif looks:
             world.agenda.after(LOOK_S, look, looks - 1)
 
-    world.agenda.after(world.random.uniform(0.5, 4.0), look, LOOKS_MAX)
+    world.agenda.after(world.random.uniform(0.3, 1.0), look, LOOKS_MAX)
 
 
 def _may(world: World, server: Server) -> bool:

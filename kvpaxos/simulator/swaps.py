@@ -15,7 +15,7 @@ from typing import Final, Protocol, cast
 
 from typing_extensions import override
 
-from kvpaxos.paxos.effects import Effects, Event
+from kvpaxos.paxos.effects import Effects, Event, Received
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.simulator.agenda import Agenda
@@ -96,7 +96,8 @@ def _status(server: Server) -> Mapping[str, object]:
 class Outsider(Observer):
     """Looks at a replica on a wrong disk.
 
-    It need not know what its node has promised. But what it takes for decided has to be so.
+    It need not know what its node has promised. But nobody talks with it, and what it takes for
+    decided has to be so.
     """
 
     def __init__(self, checker: Checker, wrong: str | None) -> None:
@@ -114,6 +115,10 @@ class Outsider(Observer):
 
     @override
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
+        if isinstance(event, Received) and event.sender != replica.node:
+            self._checker.fail(
+                f"{event.sender} talks with {replica.node}, which is on an old disk or a copy"
+            )
         for decision in effects.decided:
             self._checker.decide(replica.node, decision)
 

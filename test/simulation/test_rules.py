@@ -142,7 +142,7 @@ def test_what_was_never_written_down_is_not_shown(acceptors: Acceptors, broken: 
 def test_whoever_votes_on_a_new_disk_knows_what_the_old_one_has_decided(
     first: str, slot: int, broken: list[str]
 ) -> None:
-    renewals = Renewals(broken.append)
+    renewals = Renewals(noted, broken.append)
     note(renewals, N01, by=(N02, N03))
     memory = Memory(decided_through=Slot(3), incarnation=2, may_vote=False)
     back = replica(N01, memory), Effects(records=(Promised(HIGH), Rejoined(2)))
@@ -159,12 +159,17 @@ def test_whoever_votes_on_a_new_disk_knows_what_the_old_one_has_decided(
 def test_whoever_votes_on_a_new_disk_has_promised_as_much(
     ballot: Ballot, broken: list[str]
 ) -> None:
-    renewals = Renewals(broken.append)
+    renewals = Renewals(noted, broken.append)
     note(renewals, N03, by=(N01, N02))
     renewals.led_by(N03, 1, ballot)
     memory = Memory(promised=LOW, incarnation=2, may_vote=False)
     renewals.stepped(replica(N03, memory), Effects(records=(Rejoined(2),)))
     assert bool(broken) == (ballot == HIGH)
+
+
+def noted(*_: object) -> bool:
+    """Say that everybody has noted everything."""
+    return True
 
 
 def note(
@@ -179,7 +184,7 @@ def note(
 def test_whoever_votes_on_a_new_disk_is_known_to_have_it_by_enough_others(
     others: tuple[NodeId, ...], broken: list[str]
 ) -> None:
-    renewals = Renewals(broken.append)
+    renewals = Renewals(noted, broken.append)
     note(renewals, N01, by=others)
     memory = Memory(incarnation=2, may_vote=False)
     renewals.stepped(replica(N01, memory), Effects(records=(Rejoined(2),)))
@@ -198,21 +203,62 @@ def test_whoever_votes_on_a_new_disk_is_known_to_have_it_by_enough_others(
 def test_whoever_votes_on_a_new_disk_has_come_as_far_as_those_who_know_of_it(
     memory: Memory, broken: list[str], *, knows: bool
 ) -> None:
-    renewals = Renewals(broken.append)
+    renewals = Renewals(noted, broken.append)
     note(renewals, N01, by=(N02, N03), memory=memory)
     mine = Memory(promised=LOW, decided_through=Slot(3), incarnation=2, may_vote=False)
     renewals.stepped(replica(N01, mine), Effects(records=(Rejoined(2),)))
     assert bool(broken) != knows
 
 
+def test_whoever_votes_on_a_new_disk_is_durably_known_to_have_it(broken: list[str]) -> None:
+    renewals = Renewals(lambda other, *_: other == N02, broken.append)
+    note(renewals, N01, by=(N02, N03))
+    memory = Memory(incarnation=2, may_vote=False)
+    renewals.stepped(replica(N01, memory), Effects(records=(Rejoined(2),)))
+    assert broken
+
+
+def test_who_has_forgotten_of_a_lost_disk_has_not_noted_it(
+    acceptors: Acceptors, agenda: Agenda
+) -> None:
+    acceptors.stepped(replica(N02), event(), Effects(records=(Renewed(N01, 2),)), ZERO_BALLOT)
+    assert not acceptors.has_noted(N02, N01, 2)
+    acceptors.synced(N02, agenda.now)
+    assert acceptors.has_noted(N02, N01, 2)
+    acceptors.began(N02, Memory(incarnations={N01: 2}))
+    assert acceptors.has_noted(N02, N01, 2)
+    acceptors.began(N02, Memory())
+    assert not acceptors.has_noted(N02, N01, 2)
+
+
 def test_no_two_disks_vote_under_one_number(broken: list[str]) -> None:
-    renewals = Renewals(broken.append)
+    renewals = Renewals(noted, broken.append)
     note(renewals, N01, by=(N02, N03))
     back = replica(N01, Memory(incarnation=2, may_vote=False)), Effects(records=(Rejoined(2),))
     renewals.stepped(*back)
     assert not broken
     renewals.stepped(*back)
     assert broken == ["a second disk of n01 votes under the number 2"]
+
+
+@pytest.mark.parametrize(
+    ("life", "others_lose", "right"),
+    [
+        (2 << 32 | 1, False, False),
+        (2 << 32 | 2, False, True),
+        (3 << 32 | 1, False, True),
+        (2 << 32 | 1, True, True),
+    ],
+)
+def test_no_new_disk_takes_a_number_that_is_noted_durably(
+    life: int, broken: list[str], *, others_lose: bool, right: bool
+) -> None:
+    renewals = Renewals(noted, broken.append)
+    note(renewals, N01, by=(N02,))
+    if others_lose:
+        renewals.began(replica(N02), Memory(life=2 << 32 | 2, incarnation=2))
+    renewals.began(replica(N01), Memory(life=life, incarnation=life >> 32, may_vote=False))
+    assert bool(broken) != right
 
 
 @pytest.mark.parametrize(
@@ -228,7 +274,7 @@ def test_no_two_disks_vote_under_one_number(broken: list[str]) -> None:
 def test_nobody_decides_with_a_vote_that_another_voter_knows_to_be_void(
     n01_knows: Incarnations, n03_knows: Incarnations, broken: list[str], *, agree: bool
 ) -> None:
-    ballots = Ballots(broken.append, Renewals(broken.append))
+    ballots = Ballots(broken.append, Renewals(noted, broken.append))
     leader = replica(N02)
     for node, known in ((N01, n01_knows), (N03, n03_knows)):
         ballots.stepped(leader, Received(node, Accepted(HIGH, Slot(1), known)), NOTHING)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from kvpaxos.node import handshake, opening
-from kvpaxos.node.handshake import Runs
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.wire import framing
 from test.zoo.bug import Patch, bug
@@ -12,8 +11,8 @@ from test.zoo.bug import Patch, bug
 @bug("amnesia: an old backup put back; §6")
 def an_older_disk_is_welcome(patch: Patch) -> None:
     """Nobody compares what a journal holds with what was seen of it."""
-    patch.setattr(Runs, "objection", lambda *_, **__: None)
-    patch.setattr(Runs, "holds", lambda *_, **__: None)
+    patch.setattr(handshake, "_not_after", lambda *_: None)
+    patch.setattr(handshake, "_not_grown", lambda *_: None)
 
 
 @bug("two processes on copies of one disk; §6")
