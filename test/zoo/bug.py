@@ -22,6 +22,7 @@ class Bug:
     :ivar what: in one line.
     :ivar origin: who has had it, or which decision guards against it.
     :ivar rare: why hardly a world shows it; empty if nothing is known of that.
+    :ivar test: which test fails with it, if no world shows it; empty if none is named.
     """
 
     name: str
@@ -29,6 +30,7 @@ class Bug:
     origin: str
     plant: Plant
     rare: str = ""
+    test: str = ""
 
     @contextmanager
     def planted(self) -> Iterator[None]:
@@ -42,17 +44,17 @@ BUGS: Final[dict[str, Bug]] = {}
 """All of them, by name, once their modules are imported."""
 
 
-def bug(origin: str, *, rare: str = "") -> Callable[[Plant], Plant]:
+def bug(origin: str, *, rare: str = "", test: str = "") -> Callable[[Plant], Plant]:
     """Take a function for a bug: its name is the name, its docstring says what is wrong.
 
-    :param rare: see `Bug`.
+    :param rare: see `Bug`, and so for ``test``.
     """
 
     def note(plant: Plant) -> Plant:
         name = plant.__name__
         assert name not in BUGS, f"{name} is there twice"
         assert plant.__doc__, f"{name} does not say what is wrong"
-        BUGS[name] = Bug(name, plant.__doc__.strip().rstrip("."), origin, plant, rare)
+        BUGS[name] = Bug(name, plant.__doc__.strip().rstrip("."), origin, plant, rare, test)
         return plant
 
     return note

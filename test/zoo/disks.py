@@ -45,6 +45,7 @@ def a_new_disk_keeps_the_number_of_the_old_one(patch: Patch) -> None:
 @bug(
     "§6, J2",
     rare="a slot must be open while a voter loses its disk and is back",
+    test="test/paxos/test_rejoin.py::TestDisks::test_only_the_newest_counts",
 )
 def old_disks_are_counted(patch: Patch) -> None:
     """What a disk said counts after it was lost."""
@@ -82,6 +83,8 @@ def a_node_that_votes_again_takes_over_no_promise(patch: Patch) -> None:
 @bug(
     "§6, J2",
     rare="two of five disks must be lost at once",
+    test="test/paxos/test_rejoin.py::TestOnProbation"
+    "::test_it_takes_over_which_disks_are_void_for_those_who_report",
 )
 def what_is_void_is_not_taken_over_by_whoever_comes_back(patch: Patch) -> None:
     """A node on probation does not hear which other disks were lost."""
@@ -117,6 +120,7 @@ def a_report_is_sent_before_it_is_durable(patch: Patch) -> None:
 @bug(
     "§6, J3",
     rare="of five nodes one must lack its state while another is back on a new disk",
+    test="test/test_planted_bugs.py::test_it_is_caught_on_a_stage_that",
 )
 def a_report_leaves_out_what_was_known_before_the_state_was_lost(patch: Patch) -> None:
     """A node whose state is lost reports what it knows now."""

@@ -11,36 +11,29 @@ from __future__ import annotations
 
 import argparse
 import os
+import subprocess
 import sys
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import replace
 from multiprocessing import get_context
 from typing import Final
 
 from kvpaxos.simulator.sweep import be_quiet
-from test.zoo import (
-    acceptors,
-    disks,
-    greetings,
-    journals,
-    leaders,
-    living,
-    reads,
-    sessions,
-    states,
-    table,
-)
-from test.zoo.bug import BUGS
+from test.zoo import table
+from test.zoo.bug import Bug
+from test.zoo.catalogue import BUGS
 from test.zoo.hunting import Catch, hunt
-
-MODULES: Final = (acceptors, leaders, reads, sessions, journals, states, disks, greetings, living)
-"""Where the bugs are."""
 
 APART: Final = 1_000_000
 """How far first seeds are from each other."""
 
 SEEDS_MAX: Final = 400
 """A bug that so many worlds do not show is one that the simulator is blind to."""
+
+PASSED: Final = 0
+FAILED: Final = 1
+"""With what pytest ends if tests have run."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -90,13 +83,26 @@ def _conclude(
     name: str, hunts: list[Catch | None], rows: dict[str, table.Row], seeds_max: int
 ) -> list[str]:
     """Write down what was found, and return the name if some hunt was in vain."""
-    rows[name] = row = table.Row.of(hunts, seeds_max)
+    row, bug = table.Row.of(hunts, seeds_max), BUGS[name]
     if row.found:
         print(f"{name}: {row.rule}, {row.seeds_shown} seeds, {row.seconds:g} s", flush=True)
     else:
-        print(f"{name}: not found in {row.seeds:g} worlds", flush=True)
+        row = replace(row, test=bug.test if bug.test and notices(bug) else "")
+        print(f"{name}: not found in {row.seeds:g} worlds; {row.test or 'no test'}", flush=True)
+    rows[name] = row
     table.write(rows, BUGS)
-    return [name] if row.found < row.starts else []
+    return [name] if row.found < row.starts and not row.test else []
+
+
+def notices(bug: Bug) -> bool:
+    """Whether the test that is named for ``bug`` passes, and fails once it is planted."""
+    return _status_of(bug.test) == PASSED and _status_of(bug.test, "--plant", bug.name) == FAILED
+
+
+def _status_of(test: str, *more: str) -> int:
+    command = [sys.executable, "-m", "pytest", "-q", "-n", "0", "-p", "test.zoo.plugin"]
+    run = subprocess.run([*command, *more, test], cwd=table.ROOT, capture_output=True, check=False)  # noqa: S603 -- our own command
+    return run.returncode
 
 
 if __name__ == "__main__":

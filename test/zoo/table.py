@@ -34,6 +34,7 @@ class Row:
     :ivar seconds: how many seconds of CPU time, in the middle.
     :ivar seed: one that shows it, and is quick at it.
     :ivar cost_s: how much CPU time that one takes.
+    :ivar test: if none has found it, a test that was seen to fail with it; empty if there is none.
     """
 
     rule: str
@@ -43,6 +44,7 @@ class Row:
     seconds: float
     seed: int
     cost_s: float
+    test: str = ""
 
     @classmethod
     def of(cls, hunts: Collection[Catch | None], seeds_max: int) -> Row:
@@ -119,15 +121,36 @@ def _summary(found: Mapping[str, Row]) -> list[str]:
 
 
 def _rest(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
-    """Name the bugs that no world has shown, and say why, and those that were not hunted."""
+    """Name the bugs that no world has shown, and what shows them, and those not hunted."""
     vain = [(bug, row) for name, bug in bugs.items() if (row := rows.get(name)) and not row.found]
-    lines = [
-        f"* {bug.what} (in {row.seeds:g} worlds: {bug.rare or 'why is not known yet'})."
-        for bug, row in vain
-    ]
-    if lines:
-        lines = ["", "Not found yet, and in how many worlds:", "", *lines]
+    lines = _tested([(bug, row) for bug, row in vain if row.test])
+    missed = [f"* {bug.what} (in {row.seeds:g} worlds)." for bug, row in vain if not row.test]
+    if missed:
+        lines += ["", "Not found yet, and in how many worlds:", "", *missed]
     unhunted = [f"`{name}`" for name in bugs if name not in rows]
     if unhunted:
         lines += ["", f"Not hunted yet: {', '.join(unhunted)}."]
     return lines
+
+
+def _tested(vain: Collection[tuple[Bug, Row]]) -> list[str]:
+    """Name those that no world has shown, and a test has."""
+    if not vain:
+        return []
+    return [
+        "",
+        f"{len(vain)} more were found in no world, and each by a test, which fails with it:",
+        "",
+        "| bug | where it is from | why hardly a world shows it | worlds tried | noticed by |",
+        "|---|---|---|---|---|",
+        *(
+            f"| {bug.what} | {bug.origin} | {bug.rare} | {row.seeds:g} | {_short(row.test)} |"
+            for bug, row in vain
+        ),
+    ]
+
+
+def _short(test: str) -> str:
+    """Return the name of a test without the places where it stands in its file."""
+    file, *_, name = test.split("::")
+    return f"`{name}` in `{file}`"

@@ -15,7 +15,7 @@ from kvpaxos.paxos.acceptor import Acceptor
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.simulator.run import simulate
 from test.zoo import table
-from test.zoo.bug import BUGS
+from test.zoo.catalogue import BUGS
 from test.zoo.hunting import hunt, rule_of
 from test.zoo.run import main
 
