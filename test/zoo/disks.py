@@ -99,6 +99,7 @@ def what_is_void_is_not_taken_over_by_whoever_comes_back(patch: Patch) -> None:
 @bug(
     "§6, J1",
     rare="a disk must be lost twice, and somebody have missed the first time",
+    test="test/test_planted_bugs.py::test_it_is_caught_that[a_new_disk_gets_its_number_from_the_first_who_is_heard]",
 )
 def a_new_disk_gets_its_number_from_the_first_who_is_heard(patch: Patch) -> None:
     """The number of a new disk is one more than what anybody knows of."""
@@ -120,7 +121,7 @@ def a_report_is_sent_before_it_is_durable(patch: Patch) -> None:
 @bug(
     "§6, J3",
     rare="of five nodes one must lack its state while another is back on a new disk",
-    test="test/test_planted_bugs.py::test_it_is_caught_on_a_stage_that",
+    test="test/test_planted_bugs.py::test_it_is_caught_on_a_stage_that[a_report_leaves_out_what_was_known_before_the_state_was_lost]",
 )
 def a_report_leaves_out_what_was_known_before_the_state_was_lost(patch: Patch) -> None:
     """A node whose state is lost reports what it knows now."""

@@ -15,7 +15,11 @@ def an_older_disk_is_welcome(patch: Patch) -> None:
     patch.setattr(handshake, "_not_grown", lambda *_: None)
 
 
-@bug("two processes on copies of one disk; §6")
+@bug(
+    "two processes on copies of one disk; §6",
+    rare="a copy is older than what peers have seen, and refused for that",
+    test="test/node/test_handshake.py::test_runs_go_upward_only",
+)
 def two_runs_of_one_number_are_welcome(patch: Patch) -> None:
     """Nobody looks whether a process with that number was seen before."""
     patch.setattr(handshake, "_not_after", lambda *_: None)

@@ -114,6 +114,7 @@ def directories_are_not_synced(patch: Patch) -> None:
 @bug(
     "§3: promises in the header of every segment",
     rare="a promise must be forgotten with its segment before another vote",
+    test="test/journal/test_log.py::test_a_promise_outlives_the_segment_it_was_made_in",
 )
 def a_new_segment_forgets_what_was_promised(patch: Patch) -> None:
     """The header of a segment says nothing of the promise."""
@@ -162,7 +163,11 @@ def a_record_is_believed_without_its_checksum(patch: Patch) -> None:
     patch.setattr(scan, "sound_records", records)
 
 
-@bug("PAR: truncation at a damaged record")
+@bug(
+    "PAR: truncation at a damaged record",
+    rare="what is cut off must be what nobody else has",
+    test="test/journal/test_verdicts.py::test_a_flipped_byte_is_mended_or_named_and_nothing_is_lost",
+)
 def the_journal_is_cut_where_it_is_damaged(patch: Patch) -> None:
     """Damage in the middle is taken for the torn end of what was written last."""
 
@@ -184,7 +189,11 @@ def the_journal_is_cut_where_it_is_damaged(patch: Patch) -> None:
     patch.setattr(_Scan, "_damage", damage)
 
 
-@bug("torn or rotten? §3")
+@bug(
+    "torn or rotten? §3",
+    rare="the end of a batch must be lost, and its mark not",
+    test="test/journal/test_verdicts.py::test_a_flipped_byte_in_a_last_batch_without_a_mark_cuts_it_there_and_says_so",
+)
 def a_mark_is_written_with_its_batch(patch: Patch) -> None:
     """The end mark, which says that a batch was synced, is written before that."""
 

@@ -87,7 +87,11 @@ def a_candidate_asks_for_one_slot_too_few(patch: Patch) -> None:
     patch.setattr(Election, "_campaign", campaign)
 
 
-@bug("holes that no no-op fills")
+@bug(
+    "holes that no no-op fills",
+    rare="a slot must be free below one that was voted in: connections keep order",
+    test="test/paxos/test_proposer.py::TestObliged::test_obliged",
+)
 def slots_that_are_free_are_left_out(patch: Patch) -> None:
     """What was voted for above a free slot is offered one slot lower."""
 
@@ -110,7 +114,11 @@ def a_hole_is_passed_over(patch: Patch) -> None:
     patch.setattr(Learner, "advance", advance)
 
 
-@bug("an old leader's late votes")
+@bug(
+    "an old leader's late votes",
+    rare="a vote must be under way while its leader is elected again",
+    test="test/paxos/test_replica.py::TestLeading::test_votes_in_another_ballot_do_not_count",
+)
 def a_leader_counts_votes_of_other_ballots(patch: Patch) -> None:
     """A vote counts for a slot, whatever ballot it was cast in."""
 
@@ -138,6 +146,7 @@ def a_leader_counts_its_own_vote_before_it_is_durable(patch: Patch) -> None:
 @bug(
     "§2: a watermark goes with its ballot",
     rare="a leader must be taught what another has decided before it hears of that one",
+    test="test/paxos/test_proposer.py::TestSettle::test_it_says_whether_it_is_this_leaders_doing",
 )
 def a_leader_goes_on_after_another_has_decided(patch: Patch) -> None:
     """A leader that learns of a batch it has not offered leads on, and announces the slot."""

@@ -59,7 +59,11 @@ def a_node_stands_though_others_hear_a_leader(patch: Patch) -> None:
     patch.setattr(Peers, "leaderless", lambda *_: True)
 
 
-@bug("Omni-Paxos, quorum loss; §2")
+@bug(
+    "Omni-Paxos, quorum loss; §2",
+    rare="others do not promise it while they hear a leader",
+    test="test/paxos/test_election.py::test_who_stands",
+)
 def a_node_stands_that_reaches_no_quorum(patch: Patch) -> None:
     """A node stands for leader whomever it reaches, unless one of these hears a leader."""
 
@@ -79,7 +83,11 @@ def a_leader_that_reaches_no_quorum_stays(patch: Patch) -> None:
     patch.setattr(Peers, "cut_off", lambda *_: False)
 
 
-@bug("a leader that cannot be dialed; §2")
+@bug(
+    "a leader that cannot be dialed; §2",
+    rare="others who reach it pass on what is sent to it",
+    test="test/paxos/test_election.py::test_who_stands",
+)
 def a_leader_counts_as_reached_if_it_is_heard(patch: Patch) -> None:
     """That a peer can dial us is taken for the whole connection."""
 
@@ -101,7 +109,11 @@ def a_leader_stays_though_its_disk_is_stuck(patch: Patch) -> None:
     patch.setattr(Election, "tick", tick)
 
 
-@bug("§2: a phase ends")
+@bug(
+    "§2: a phase ends",
+    rare="others stand by then, and are heard",
+    test="test/paxos/test_election.py::TestStanding::test_it_ends_without_a_quorum_and_begins_again_with_a_higher_ballot",
+)
 def a_candidate_waits_for_promises_for_ever(patch: Patch) -> None:
     """A candidate that is not answered neither gives up nor asks again."""
     right = Election._tick_role
@@ -123,6 +135,7 @@ def nobody_asks_for_what_it_missed(patch: Patch) -> None:
 @bug(
     "a window that is never opened again",
     rare="a leader must be taught what it has offered itself",
+    test="test/paxos/test_proposer.py::TestSettle::test_it_says_whether_it_is_this_leaders_doing",
 )
 def a_window_counts_what_is_decided_elsewhere(patch: Patch) -> None:
     """A slot that a leader learns of instead of deciding it stays open."""
@@ -145,7 +158,11 @@ def what_cannot_reach_the_leader_is_not_passed_on(patch: Patch) -> None:
     patch.setattr(Peers, "relay", lambda *_: None)
 
 
-@bug("a faux leader: heartbeats, and nothing else")
+@bug(
+    "a faux leader: heartbeats, and nothing else",
+    rare="a leader that gets nothing done mostly knows it, and hands over",
+    test="test/paxos/test_election.py::TestHopelessLeaders::test_are_given_up_whatever_they_say",
+)
 def a_leader_that_gets_nothing_done_is_followed(patch: Patch) -> None:
     """As long as a leader is heard, nobody minds what it does."""
     patch.setattr(Forwarding, "gives_up", lambda *_: False)

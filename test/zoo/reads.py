@@ -24,7 +24,11 @@ def a_read_is_granted_without_a_quorum(patch: Patch) -> None:
     patch.setattr(ReadRounds, "confirm", confirm)
 
 
-@bug("etcd #20418, #21375: ReadIndex used again")
+@bug(
+    "etcd #20418, #21375: ReadIndex used again",
+    rare="a leader must be replaced in the midst of a round",
+    test="test/paxos/test_reads.py::TestRounds::test_whoever_asks_while_it_is_on_its_way_waits_for_the_next",
+)
 def a_read_joins_the_round_that_is_under_way(patch: Patch) -> None:
     """A question shares a round that began before it."""
 
@@ -46,7 +50,11 @@ def an_answer_to_another_question_counts(patch: Patch) -> None:
     patch.setattr(Reads, "grant", grant)
 
 
-@bug("etcd #20418: after a process has paused")
+@bug(
+    "etcd #20418: after a process has paused",
+    rare="a leader must be replaced in the midst of a round",
+    test="test/paxos/test_reads.py::TestRounds::test_what_confirms_another_round_does_not_count",
+)
 def a_confirmation_of_an_earlier_round_counts(patch: Patch) -> None:
     """The leader does not look which round was confirmed."""
     right = ReadRounds.confirm
@@ -57,7 +65,11 @@ def a_confirmation_of_an_earlier_round_counts(patch: Patch) -> None:
     patch.setattr(ReadRounds, "confirm", confirm)
 
 
-@bug("§5: bound to its ballot")
+@bug(
+    "§5: bound to its ballot",
+    rare="a leader must lead again while a confirmation is under way",
+    test="test/paxos/test_replica.py::TestLeading::test_confirmations_of_another_ballot_do_not_count",
+)
 def a_confirmation_of_another_ballot_counts(patch: Patch) -> None:
     """The leader does not look which of its ballots, and which round, was confirmed."""
     right = Leadership.confirmed

@@ -47,7 +47,11 @@ def a_command_that_comes_again_is_executed_again(patch: Patch) -> None:
     patch.setattr(Sessions, "keep", keep_new)
 
 
-@bug("a request of an earlier master (Paxos Made Live); §2")
+@bug(
+    "a request of an earlier master (Paxos Made Live); §2",
+    rare="a third node must pass on a command after its sender was started again",
+    test="test/paxos/test_forwarding.py::test_in_long_runs_too_in_which_many_are_executed",
+)
 def a_command_of_an_earlier_life_is_executed(patch: Patch) -> None:
     """What a node sent before it was restarted is executed after what it sent since."""
     right = Sessions.admit
@@ -64,6 +68,7 @@ def a_command_of_an_earlier_life_is_executed(patch: Patch) -> None:
 @bug(
     "requests of one client that change places",
     rare="no leader lets a gap into the log, either",
+    test="test/test_scenarios.py::test_transcript",
 )
 def a_gap_in_the_commands_of_a_node_is_passed_over(patch: Patch) -> None:
     """A command is executed though one before it is still on its way."""

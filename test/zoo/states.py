@@ -104,7 +104,11 @@ def a_state_is_flushed_ahead_of_the_journal(patch: Patch) -> None:
     patch.setattr(Persister, "__init__", begin)
 
 
-@bug("§3: what is learned is journaled")
+@bug(
+    "§3: what is learned is journaled",
+    rare="others keep it, too",
+    test="test/paxos/test_catchup.py::TestLearning::test_what_comes_is_written_down_and_decided",
+)
 def what_was_taught_is_not_written_down(patch: Patch) -> None:
     """What peers say is decided is executed, and not journaled."""
     right = Learner.learn
@@ -116,7 +120,11 @@ def what_was_taught_is_not_written_down(patch: Patch) -> None:
     patch.setattr(Learner, "learn", learn)
 
 
-@bug("§3; lost states")
+@bug(
+    "§3; lost states",
+    rare="a node must be behind and start again after it was given a state",
+    test="test/paxos/test_catchup.py::TestFetching::test_none_is_needed_once_it_is_installed",
+)
 def a_state_is_installed_without_a_record(patch: Patch) -> None:
     """The journal does not say that slots were skipped."""
     right = Learner.install
@@ -155,6 +163,7 @@ def a_state_counts_as_installed_before_it_is_durable(patch: Patch) -> None:
 @bug(
     "two snapshots in short order (etcd #18055)",
     rare="a state must be asked for again while one that has come is flushed",
+    test="test/node/test_transfer.py::test_one_state_is_got_at_a_time",
 )
 def a_second_state_is_fetched_while_one_is_on_its_way(patch: Patch) -> None:
     """A state begins to come in the middle of another one."""
@@ -169,7 +178,8 @@ def a_second_state_is_fetched_while_one_is_on_its_way(patch: Patch) -> None:
 
 @bug(
     "two snapshots in short order (etcd #18055)",
-    rare="states are small here, and come in one piece",
+    rare="a state must have changed between two pieces, and be asked for again",
+    test="test/node/test_transfer.py::test_a_wrong_digest_is_given_up",
 )
 def pieces_of_two_states_are_mixed(patch: Patch) -> None:
     """A piece is taken from whatever moment it is, and the sum is not looked at."""
@@ -187,6 +197,7 @@ def pieces_of_two_states_are_mixed(patch: Patch) -> None:
 @bug(
     "installs that race with votes above them",
     rare="a node must vote above a state while that comes",
+    test="test/paxos/test_replica.py::TestInstalling::test_votes_in_slots_of_the_state_are_dropped",
 )
 def an_install_forgets_votes_above_it(patch: Patch) -> None:
     """With a new state all votes are dropped."""
@@ -203,6 +214,7 @@ def an_install_forgets_votes_above_it(patch: Patch) -> None:
 @bug(
     "installs that race with votes above them",
     rare="a node must vote above a state while that comes, and then start again",
+    test="test/journal/test_state.py::TestInstalled::test_what_is_known_beyond_it_follows",
 )
 def recovery_forgets_votes_above_an_install(patch: Patch) -> None:
     """In the journal a new state counts for more than votes in slots above it."""

@@ -7,6 +7,7 @@ no longer show what it did: so others are tried after it.
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from random import Random
 
 import pytest
@@ -17,7 +18,7 @@ from kvpaxos.simulator.run import simulate
 from test.zoo import table
 from test.zoo.catalogue import BUGS
 from test.zoo.hunting import hunt, rule_of
-from test.zoo.run import main
+from test.zoo.run import main, notices
 
 SAMPLE = 8
 """So many bugs are planted in each run of the tests."""
@@ -32,6 +33,11 @@ ROWS = table.read()
 
 EASY = sorted(name for name, row in ROWS.items() if row.found and row.seconds <= EASY_S)
 
+HIDDEN = sorted(name for name, bug in BUGS.items() if bug.test)
+"""Those that hardly a world shows, and a test does."""
+
+HIDDEN_SAMPLE = 3
+
 SAMPLED = Random(os.environ.get("KVPAXOS_SEED") or 0).sample(EASY, min(SAMPLE, len(EASY)))
 
 
@@ -41,6 +47,23 @@ def test_it_is_noticed_that(name: str) -> None:
     caught = hunt(BUGS[name], [seed, *range(seed + 1, seed + 1 + SEEDS_MAX)])
     assert caught is not None, f"{SEEDS_MAX} seeds are blind to {name}"
     assert simulate(caught.seed).wrong is None, "and it is not the bug that is noticed"
+
+
+@pytest.mark.parametrize(
+    "name", Random(os.environ.get("KVPAXOS_SEED") or 0).sample(HIDDEN, HIDDEN_SAMPLE)
+)
+def test_a_test_notices_that(name: str) -> None:
+    assert notices(BUGS[name]), BUGS[name].test
+
+
+@pytest.mark.parametrize("name", HIDDEN)
+def test_it_is_said_why_hardly_a_world_shows_that(name: str) -> None:
+    assert BUGS[name].rare
+
+
+def test_a_test_that_passes_all_the_same_has_noticed_nothing() -> None:
+    bug = replace(BUGS[HIDDEN[0]], test="test/paxos/test_limits.py")
+    assert not notices(bug)
 
 
 def test_a_bug_is_gone_when_the_hunt_is_over() -> None:
