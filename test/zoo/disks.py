@@ -99,7 +99,7 @@ def what_is_void_is_not_taken_over_by_whoever_comes_back(patch: Patch) -> None:
 @bug(
     "§6, J1",
     rare="a disk must be lost twice, and somebody have missed the first time",
-    test="test/test_planted_bugs.py::test_it_is_caught_that[a_new_disk_gets_its_number_from_the_first_who_is_heard]",
+    test="test/test_formation.py::test_with_leave_it_waits_for_all_who_may_know_of_an_earlier_disk",
 )
 def a_new_disk_gets_its_number_from_the_first_who_is_heard(patch: Patch) -> None:
     """The number of a new disk is one more than what anybody knows of."""
