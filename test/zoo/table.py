@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -114,10 +115,15 @@ def _summary(found: Mapping[str, Row]) -> list[str]:
         return []
     seeds = [row.seeds for row in found.values()]
     always = sum(row.found == row.starts for row in found.values())
-    starts = min(row.starts for row in found.values())
-    middle, most = median(seeds), max(seeds)
-    hunts = f"{len(found)} bugs were found, {always} of them in each of at least {starts} hunts"
-    return [f"{hunts}: half of them within {middle:g} seeds, and all within {most:g}, as a rule."]
+    starts = Counter(row.starts for row in found.values())
+    hunts = " and ".join(
+        f"{count} were hunted {'once' if times == 1 else f'from {times} seeds'}"
+        for times, count in starts.items()
+    )
+    return [
+        f"{len(found)} bugs were found, {always} of them in every hunt; {hunts}. Half of them",
+        f"took {median(seeds):g} seeds at most, and all {max(seeds):g}, as a rule.",
+    ]
 
 
 def _rest(rows: Mapping[str, Row], bugs: Mapping[str, Bug]) -> list[str]:
