@@ -35,7 +35,7 @@ class Leadership:
         if not role.won(self._peers.quorum):
             return None
         learner = self._learner
-        must_learn_through = role.must_learn_through()
+        must_learn_through = role.must_learn_through(self._peers.quorum)
         if learner.decided_through < must_learn_through:
             learner.expect(must_learn_through)
             return None

@@ -71,17 +71,26 @@ class Preparing:
         """Whether a quorum has promised, every part included."""
         return quorum.reached(self.whole())
 
-    def must_learn_through(self) -> Slot:
-        """Return the slot that must be learned before anything is proposed.
+    def must_learn_through(self, quorum: Quorum) -> Slot:
+        """Return the slot that must be learned before anything is proposed; phase 1 must be won.
 
-        What one promiser knows as decided, or keeps no more, the others may have forgotten
-        the votes for: a candidate that offered a no-op there would overwrite history.
+        What one promiser knows as decided, the others may have forgotten the votes for: a
+        candidate that offered a no-op there would overwrite history. The same holds for what
+        promisers keep no more, unless those who do keep it are a quorum: then their votes tell
+        all there is to tell. The others have lost it with their state, and cannot teach it.
         """
-        return max(
-            max(promise.decided_through, Slot(promise.kept_from - 1))
-            for parts in self.promises.values()
-            for promise in parts.values()
+        promises = [promise for parts in self.promises.values() for promise in parts.values()]
+        decided_through = max(promise.decided_through for promise in promises)
+        kept_from = {
+            node: max(part.kept_from for part in self.promises[node].values())
+            for node in self.whole()
+        }
+        kept_by_quorum = min(
+            first
+            for first in kept_from.values()
+            if quorum.reached([node for node, kept in kept_from.items() if kept <= first])
         )
+        return max(decided_through, Slot(kept_by_quorum - 1))
 
     def highest(self) -> dict[Slot, Batch]:
         """Return what must be offered, if anything is, where anybody voted.

@@ -21,7 +21,8 @@ class Ballots:
     These are the rules:
 
     * *One offer.* A ballot offers one batch in a slot.
-    * *Learned first.* Nothing is offered in a slot that one who has promised knew to be decided.
+    * *Learned first.* Nothing is offered in a slot that one who has promised knew to be decided,
+      nor in one that no majority of those who have promised has kept.
     * *Obliged.* Where anybody who has promised had voted, that of the highest ballot is offered.
     * *No way back.* Once a slot is decided, no higher ballot offers another batch in it.
     * *Quorums.* Nobody leads whom a majority has not promised that, nor decides anything that a
@@ -39,6 +40,7 @@ class Ballots:
         self._promises: dict[Ballot, list[tuple[NodeId, Promise]]] = {}
         self._leading: set[Ballot] = set()
         self._voters: dict[tuple[Ballot, Slot], dict[NodeId, Incarnations]] = {}
+        self._chosen: dict[tuple[Ballot, Slot], dict[NodeId, Incarnations]] = {}
         self._decided: dict[Slot, Decision] = {}
 
     def stepped(self, replica: Replica, event: Event, effects: Effects) -> None:
@@ -50,7 +52,7 @@ class Ballots:
             self._note(replica, event)
         for envelope in effects.sends:
             if isinstance(envelope.message, Accept):
-                self._check_offer(envelope.message)
+                self._check_offer(replica, envelope.message)
         for decision in effects.decided:
             if decision.ballot.node == replica.node:
                 self._check_quorum(replica, decision)
@@ -65,8 +67,11 @@ class Ballots:
         if shown < replica.disks.newest(sender):
             return
         if isinstance(message, Accepted):
-            voters = self._voters.setdefault((message.ballot, message.slot), {})
+            place = message.ballot, message.slot
+            voters = self._voters.setdefault(place, {})
             voters[sender] = message.incarnations
+            if place not in self._chosen and _some_agree(voters, len(replica.peers.quorum.members)):
+                self._chosen[place] = dict(voters)
         elif message.ballot not in self._leading:
             # Later ones oblige to nothing: a quorum was there without them.
             self._promises.setdefault(message.ballot, []).append((sender, message))
@@ -94,7 +99,7 @@ class Ballots:
             incarnation = dict(promise.incarnations).get(node, FIRST_INCARNATION)
             self._renewals.led_by(node, incarnation, ballot)
 
-    def _check_offer(self, accept: Accept) -> None:
+    def _check_offer(self, replica: Replica, accept: Accept) -> None:
         ballot, slot, batch = accept.ballot, accept.slot, accept.batch
         if (ballot, slot) in self._offers:
             if self._offers[ballot, slot] != batch:
@@ -107,13 +112,16 @@ class Ballots:
                 f"another batch was offered in slot {slot} under {ballot} than was decided under"
                 f" {decided.ballot}"
             )
-        self._check_obligations(accept)
+        self._check_obligations(replica, accept)
 
-    def _check_obligations(self, accept: Accept) -> None:
+    def _check_obligations(self, replica: Replica, accept: Accept) -> None:
         ballot, slot = accept.ballot, accept.slot
         highest: tuple[Ballot, Batch] | None = None
-        for node, promise in self._promises.get(ballot, ()):
-            if slot <= promise.decided_through or slot < promise.kept_from:
+        promises = self._promises.get(ballot, ())
+        keeping = {node for node, promise in promises if promise.kept_from <= slot}
+        for node, promise in promises:
+            lost = node not in keeping and 2 * len(keeping) <= len(replica.peers.quorum.members)
+            if slot <= promise.decided_through or lost:
                 self._fail(
                     f"{ballot.node} has offered slot {slot} under {ballot}, and had not learned"
                     f" what {node} knew to be decided there"
@@ -129,7 +137,8 @@ class Ballots:
 
     def _check_quorum(self, replica: Replica, decision: Decision) -> None:
         slot, ballot = decision.slot, decision.ballot
-        voters = self._voters.get((ballot, slot), {})
+        # It may have been chosen long since, and wait for slots below; disks are lost meanwhile.
+        voters = self._chosen.get((ballot, slot)) or self._voters.get((ballot, slot), {})
         if 2 * len(voters) <= len(replica.peers.quorum.members):
             self._fail(
                 f"{replica.node} has decided slot {slot} under {ballot} with the votes of"

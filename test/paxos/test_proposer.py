@@ -177,18 +177,34 @@ class TestMustLearnThrough:
         [
             pytest.param([promise(), promise()], 0, id="nothing if nobody knows anything"),
             pytest.param([promise(through=3), promise(through=5)], 5, id="what anybody knows"),
-            pytest.param([promise(kept=5), promise()], 4, id="what anybody keeps no more"),
+            pytest.param([promise(kept=5), promise()], 4, id="what one of two keeps no more"),
             pytest.param([promise(kept=5, through=9), promise()], 9, id="the higher of both"),
             pytest.param(
-                [promise(part=0, parts=2, through=2), promise(part=1, parts=2, through=2)],
+                [promise(), promise(), promise(part=0, parts=2, through=2)],
                 2,
                 id="what any part says",
+            ),
+            pytest.param(
+                [promise(kept=5), promise(), promise(kept=2)], 1, id="not what a quorum keeps"
+            ),
+            pytest.param(
+                [promise(kept=5), promise(), promise(kept=5)], 4, id="what two of three have lost"
+            ),
+            pytest.param(
+                [promise(kept=5, through=4), promise(), promise()],
+                4,
+                id="what one can teach, though a quorum has kept it",
+            ),
+            pytest.param(
+                [promise(kept=5), promise(), promise(part=0, parts=2)],
+                4,
+                id="what is kept by one whose promise is not whole",
             ),
         ],
     )
     def test_must_learn_through(self, promises: list[Promise], through: int) -> None:
-        role = preparing((A, promises[0]), (B, promises[1]))
-        assert role.must_learn_through() == through
+        role = preparing(*zip((A, B, C), promises, strict=False))
+        assert role.must_learn_through(THREE) == through
 
 
 class TestWindow:

@@ -12,6 +12,7 @@ from kvpaxos.paxos.leadership import Leadership
 from kvpaxos.paxos.learner import Learner
 from kvpaxos.paxos.messages import Batch, Prepare, Promise
 from kvpaxos.paxos.proposer import Leading, Preparing
+from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import DecidedThrough
 from test.zoo.bug import Patch, bug
 
@@ -19,14 +20,14 @@ from test.zoo.bug import Patch, bug
 @bug("§2, a lagging candidate")
 def a_candidate_offers_before_it_has_learned(patch: Patch) -> None:
     """Phase 1 is over once it is won, whatever others know as decided."""
-    patch.setattr(Preparing, "must_learn_through", lambda _: NO_SLOT)
+    patch.setattr(Preparing, "must_learn_through", lambda *_: NO_SLOT)
 
 
 @bug("§2, a lagging candidate")
 def slots_that_nobody_keeps_are_taken_for_free(patch: Patch) -> None:
     """A candidate heeds what promisers know as decided, and not what they have forgotten."""
 
-    def must_learn_through(self: Preparing) -> Slot:
+    def must_learn_through(self: Preparing, _: Quorum) -> Slot:
         promises = [one for parts in self.promises.values() for one in parts.values()]
         return max(promise.decided_through for promise in promises)
 
