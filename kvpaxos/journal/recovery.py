@@ -79,12 +79,13 @@ def recover(directory: Directory) -> Replay | None:
     useless = [name for name in names if name.startswith(SPARE)]
     replay = None
     if numbers:
-        segments, damage = find_segments(directory, numbers)
-        if damage:
-            raise DamagedRecords(*damage, forming=_forming(segments))
-        replay = _replay(directory, segments)
+        try:
+            replay = _judged(directory, numbers)
+        except DamagedRecords:
+            _keep(directory, numbers)
+            raise
         # A deletion that was cut short is completed.
-        first = segments[0].header.number
+        first = replay.extents[0].header.number
         useless += [segment_name(number) for number in numbers if number < first]
     for name in useless:
         directory.remove(name)
@@ -92,6 +93,28 @@ def recover(directory: Directory) -> Replay | None:
     # giving a segment its name and making that durable.
     directory.sync()
     return replay
+
+
+def _judged(directory: Directory, numbers: Sequence[int]) -> Replay:
+    """Return what the segments of these numbers say, once they are set right."""
+    segments, damage = find_segments(directory, numbers)
+    if damage:
+        raise DamagedRecords(*damage, forming=_forming(segments))
+    return _replay(directory, segments)
+
+
+def _keep(directory: Directory, numbers: Sequence[int]) -> None:
+    """Have a power cut leave what was found damaged as it was found.
+
+    The last process may have been killed. An end mark that it had not synced tells a damaged batch
+    from one that never arrived whole: without it, the next start would cut that one off.
+    """
+    for number in numbers:
+        file = opened(directory, segment_name(number))
+        try:
+            file.sync()
+        finally:
+            file.close()
 
 
 def read_segment(directory: Directory, segment: Segment) -> Reading:

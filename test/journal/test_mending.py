@@ -285,7 +285,9 @@ def test_a_crash_or_a_refusal_amid_mending_leaves_what_can_be_mended_again(rot: 
                 found = judged(left)
                 seen["damaged" if found else "mended"] += 1
                 if found is not None:
-                    rest = mending_of(left)
+                    # To judge it has made what could be read durable, and that may mend it.
+                    rest = Mending.of(found)
+                    assert rest is not None, "it cannot be mended"
                     learn(rest, BATCHES)
                     rest.write(Directory(left, PLACE))
                 assert images(left) == whole
