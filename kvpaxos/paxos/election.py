@@ -256,6 +256,9 @@ class Election:
     def tick(self, tick: Ticked, now: float) -> Effects:
         """Send heartbeats that are due; lose a silent leader; stand, give up or step down."""
         lag_s, sync_s, self._low = tick.lag_s, tick.sync_s, tick.low
+        if self._peers.is_pause(lag_s):
+            # The disk may have been done long since: who stood still did not hear of it.
+            sync_s = max(0.0, sync_s - lag_s)
         self._stuck = sync_s > self._timing.stuck_s
         if sync_s > self._timing.stuck_s / 2:
             # It is slow before it is stuck: an heir must be better than who hands over. What is

@@ -994,6 +994,16 @@ class TestSlowDisks:
         bench.live(2 * SLOW_MAX_S, both=EVERYBODY_SILENT)
         assert bench.replica.election.health(bench.now).able
 
+    @pytest.mark.parametrize(("synced_for_s", "able"), [(0.01, True), (0.6, False)])
+    def test_what_passed_while_the_node_stood_still_is_not_the_disks(
+        self, synced_for_s: float, *, able: bool
+    ) -> None:
+        bench = Bench()
+        bench.touch(B, C)
+        bench.tick(lag_s=20.0, sync_s=20.0 + synced_for_s)
+        bench.touch(B, C)
+        assert bench.replica.election.health(bench.now).able == able
+
 
 class TestHeartbeats:
     def test_they_say_what_the_node_knows(self) -> None:
