@@ -48,6 +48,7 @@ class Drive:
 
     :param sync_s: the least and the most that a sync takes.
     :ivar replaced: whether it is not the first disk of its node.
+    :ivar damaged: whether its journal was damaged since a node last began on it.
     :ivar slowness: how many times longer it takes for now.
     :ivar stuck_until: no sync ends before this time of the world.
     :ivar full: whether it takes no more bytes.
@@ -63,6 +64,7 @@ class Drive:
         self.files = VirtualFiles(self._before)
         self.state = Kept()
         self.replaced = False
+        self.damaged = False
         self.slowness = 1.0
         self.stuck_until = 0.0
         self.full = False
@@ -92,7 +94,7 @@ class Drive:
         """Be another disk, with nothing on it."""
         self.files = VirtualFiles(self._before)
         self.state = Kept()
-        self.replaced = True
+        self.replaced, self.damaged = True, False
 
     def lose_state(self) -> None:
         """Lose the state, and keep the journal."""
@@ -126,7 +128,8 @@ class Drive:
         sectors = -(-len(self.files.files()[path].durable) // SECTOR)
         # Near the ends there is more to damage: a segment is filled from both.
         place = int(sectors * random.betavariate(0.5, 0.5))
-        return self.files.strike(path, min(place, sectors - 1), rot, random)
+        self.damaged = self.files.strike(path, min(place, sectors - 1), rot, random)
+        return self.damaged
 
     def put_in(self, files: VirtualFiles, state: Kept) -> tuple[VirtualFiles, Kept]:
         """Be another disk, with this on it; return what was on the one before."""

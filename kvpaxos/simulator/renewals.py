@@ -58,6 +58,7 @@ class Renewals:
         self._stood: dict[NodeId, tuple[Ballot, Slot]] = {}
         self._told: dict[tuple[NodeId, int], dict[NodeId, tuple[Ballot, Slot]]] = {}
         self._rejoined: set[tuple[NodeId, int]] = set()
+        self._lives: dict[tuple[NodeId, int], int] = {}
         self._lost: set[NodeId] = set()
 
     def began(self, replica: Replica, memory: Memory) -> None:
@@ -72,6 +73,12 @@ class Renewals:
                     )
         if incarnation > FIRST_INCARNATION:
             self._lost.add(node)
+            later = memory.life > self._lives.get((node, incarnation), memory.life)
+            if later and replica.probation is not None:
+                # It is the same disk. That it votes was written down, and a power cut took it.
+                self._rejoined.discard((node, incarnation))
+                self._comebacks.pop(node, None)
+            self._lives[node, incarnation] = memory.life
 
     def stepped(self, replica: Replica, effects: Effects) -> None:
         """Take note of what a node has done."""

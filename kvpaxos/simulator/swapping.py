@@ -22,7 +22,7 @@ LOOKS_MAX: Final = 80
 def _put_back_old(world: World) -> bool:
     """Put an older copy of a node's disk in its place: its peers refuse it."""
     server = any_up(world)
-    if server is None or not records_of(server):
+    if server is None or not _is_sound(server):
         return False
     backup = Backup.of(server)
 
@@ -40,7 +40,7 @@ def _put_back_old(world: World) -> bool:
 def _put_in_another(world: World) -> bool:
     """Put a copy of another node's disk into a node: it refuses to start."""
     server, other = any_up(world), any_up(world)
-    if server is None or other is None or other is server or not records_of(other):
+    if server is None or other is None or other is server or not _is_sound(other):
         return False
     world.chronicle.did(f"put the disk of {other.node} into {server.node}")
     backup = Backup.of(other)
@@ -54,7 +54,7 @@ def _put_in_another(world: World) -> bool:
 def _clone(world: World) -> bool:
     """Start a second process of a node on a copy of its disk: the peers refuse that one."""
     server = any_up(world)
-    if server is None or not records_of(server):
+    if server is None or not _is_sound(server):
         return False
     backup = Backup.of(server)
 
@@ -66,6 +66,11 @@ def _clone(world: World) -> bool:
 
     _once_refused(world, server, backup, start)
     return False
+
+
+def _is_sound(server: Server) -> bool:
+    """Whether a copy of its disk would tell whose it is: a damaged one counts as lost."""
+    return records_of(server) > 0 and not server.drive.damaged
 
 
 def _once_refused(world: World, server: Server, backup: Backup, deed: Callable[[], None]) -> None:

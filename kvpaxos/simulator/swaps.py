@@ -180,8 +180,11 @@ class Swaps:
                 self._world.agenda.after(0.0, self.end, server)
 
     def is_refused(self, server: Server, backup: Backup) -> bool:
-        """Whether all others run, and have seen more of ``server`` than ``backup`` holds."""
-        if server.drive.files is not backup.original:
+        """Whether all others run, and have seen more of ``server`` than ``backup`` holds.
+
+        While another node is on a wrong disk, or has a twin, that one has seen nothing.
+        """
+        if server.drive.files is not backup.original or self._ends:
             return False
         return all(
             other is server or _has_seen(other, server.node) > backup.records

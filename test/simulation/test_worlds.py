@@ -31,10 +31,26 @@ def test_no_rule_is_broken(seed: int) -> None:
 @pytest.mark.parametrize(
     ("seed", "what"),
     [
+        (5745, "a candidate waited for ever for a slot that only a lost state had known"),
+        (12929, "after a pause a node took its disk for slow, and nobody could take over from one"),
+    ],
+)
+def test_a_bug_that_a_world_has_shown_is_mended(seed: int, what: str) -> None:
+    assert simulate(seed).wrong is None, what
+
+
+@pytest.mark.parametrize(
+    ("seed", "what"),
+    [
         (25, "a node that comes back on a new disk does not count as one that votes"),
         (166, "what a lost disk had shown arrives after it was replaced"),
         (2608, "a disk that was lost before it was known to anybody leaves its number to the next"),
         (3591, "what a node sends again in a later life is in the log, and does nothing there"),
+        (5193, "a disk that is too damaged to say whose it is is a lost one"),
+        (5260, "a clone has not seen what others have shown, and talks with old disks"),
+        (15004, "what was chosen before a voter lost its disk stays so while others are open"),
+        (10620, "what a power cut takes of a comeback is written once more by the same disk"),
+        (11016, "damage to a damaged journal may take what shows that a batch was synced"),
         (4170, "a node that has lost its state cannot say what was decided, until it has another"),
     ],
 )
