@@ -77,6 +77,7 @@ class Election:
         self._stuck = False
         self._low = False
         self._slow_until = LONG_AGO
+        self._missed_s = 0.0
         self._attempts = 0
         self._highest_seen = acceptor.promised
         self._grudge: tuple[Ballot, float] = (ZERO_BALLOT, LONG_AGO)
@@ -255,10 +256,7 @@ class Election:
 
     def tick(self, tick: Ticked, now: float) -> Effects:
         """Send heartbeats that are due; lose a silent leader; stand, give up or step down."""
-        lag_s, sync_s, self._low = tick.lag_s, tick.sync_s, tick.low
-        if self._peers.is_pause(lag_s):
-            # The disk may have been done long since: who stood still did not hear of it.
-            sync_s = max(0.0, sync_s - lag_s)
+        lag_s, sync_s, self._low = tick.lag_s, self._synced_for_s(tick), tick.low
         self._stuck = sync_s > self._timing.stuck_s
         if sync_s > self._timing.stuck_s / 2:
             # It is slow before it is stuck: an heir must be better than who hands over. What is
@@ -272,6 +270,18 @@ class Election:
             self._beat_at = now
             effects = self.ping_all(now)
         return effects + self._tick_role(now)
+
+    def _synced_for_s(self, tick: Ticked) -> float:
+        """Return how long the disk has been at it while this process looked on.
+
+        What passed while it stood still says nothing of the disk, nor does it later on, as long as
+        the same record waits.
+        """
+        if self._peers.is_pause(tick.lag_s):
+            self._missed_s = min(self._missed_s + tick.lag_s, tick.sync_s)
+        elif tick.sync_s < self._missed_s:
+            self._missed_s = 0.0
+        return tick.sync_s - self._missed_s
 
     def _tick_role(self, now: float) -> Effects:
         match self.role:

@@ -994,14 +994,22 @@ class TestSlowDisks:
         bench.live(2 * SLOW_MAX_S, both=EVERYBODY_SILENT)
         assert bench.replica.election.health(bench.now).able
 
-    @pytest.mark.parametrize(("synced_for_s", "able"), [(0.01, True), (0.6, False)])
+    @pytest.mark.parametrize(
+        ("sync_s", "able"),
+        [
+            pytest.param([20.01, 20.06, 0.01], True, id="one that began before the pause"),
+            pytest.param([19.99, 20.04], True, id="one that began in the same turn"),
+            pytest.param([20.3, 20.6], False, id="one that goes on and on"),
+            pytest.param([20.01, 0.1, 0.6], False, id="one that began after it"),
+        ],
+    )
     def test_what_passed_while_the_node_stood_still_is_not_the_disks(
-        self, synced_for_s: float, *, able: bool
+        self, sync_s: list[float], *, able: bool
     ) -> None:
         bench = Bench()
-        bench.touch(B, C)
-        bench.tick(lag_s=20.0, sync_s=20.0 + synced_for_s)
-        bench.touch(B, C)
+        for lag_s, so_long_s in zip((20.0, 0.0, 0.0), sync_s, strict=False):
+            bench.touch(B, C)
+            bench.tick(lag_s=lag_s, sync_s=so_long_s)
         assert bench.replica.election.health(bench.now).able == able
 
 
