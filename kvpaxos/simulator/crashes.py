@@ -5,7 +5,8 @@ the first, the first two and so on; of the directory every choice among its chan
 these with each other. By sectors: one file at a time is torn, while the others and the directory
 go through all that they can by whole calls. A file whose unsynced sectors are few is torn in every
 way there is; of more sectors, those from the front, those from the back, each alone, and all but
-each.
+each. That can be left out: what a start zeroes is as long as what it finds torn, and cuts during
+starts that set right what a cut during a start has left could go on for ever.
 """
 
 from __future__ import annotations
@@ -82,8 +83,11 @@ class Left:
         return disk
 
 
-def leavings(names: Names) -> Iterator[Left]:
-    """Yield what a power cut may leave of a directory, some of it more than once."""
+def leavings(names: Names, *, long: bool = True) -> Iterator[Left]:
+    """Yield what a power cut may leave of a directory, some of it more than once.
+
+    :param long: whether files that can be torn in more than `WAYS_MAX` ways are torn at all.
+    """
     by_calls: dict[int, list[Version]] = {}
     torn: dict[int, list[Version]] = {}
     for kept in _subsets(len(names.unsynced)):
@@ -93,7 +97,7 @@ def leavings(names: Names) -> Iterator[Left]:
         for _, file in files:
             if id(file) not in by_calls:
                 by_calls[id(file)] = _by_calls(file)
-                torn[id(file)] = _by_sectors(file)
+                torn[id(file)] = _by_sectors(file, long=long)
         yield from _products(files, by_calls, torn)
 
 
@@ -125,11 +129,11 @@ def _by_calls(file: Contents) -> list[Version]:
     return _distinct(_whole(bytes(file.survivor(file.after(count)))) for count in counts)
 
 
-def _by_sectors(file: Contents) -> list[Version]:
-    return _distinct(_torn(file))
+def _by_sectors(file: Contents, *, long: bool) -> list[Version]:
+    return _distinct(_torn(file, long=long))
 
 
-def _torn(file: Contents) -> Iterator[Version]:
+def _torn(file: Contents, *, long: bool) -> Iterator[Version]:
     states = {sector: file.states_of(sector) for sector in sorted(file.unsynced_sectors())}
     states = {sector: held for sector, held in states.items() if len(held) > 1}
     base = bytes(file.durable.ljust(len(file.seen), b"\0"))
@@ -139,6 +143,8 @@ def _torn(file: Contents) -> Iterator[Version]:
             patches = dict(zip(states, chosen, strict=True))
             changed = sum(_change(states, patches))
             yield Version(known + changed, base, partial(dict, patches))
+        return
+    if not long:
         return
     last = {sector: held[-1] for sector, held in states.items()}
     changes = _change(states, last)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 from kvpaxos.journal.log import Recovered
 from kvpaxos.paxos.ballot import Slot
@@ -11,6 +12,10 @@ from kvpaxos.paxos.messages import Batch
 from kvpaxos.simulator.crashes import Left, leavings, whole
 from kvpaxos.simulator.files import CHANGES, Operation, VirtualFiles
 from kvpaxos.simulator.lives import DIRECTORY, Claims, check_use, started
+
+LONG_TEARS: Final = 1
+"""In so many starts in a row, cuts tear long writes as well. After that they do not: there would be
+no end to it, since each start could lack another sector."""
 
 
 class Unrecovered(AssertionError):
@@ -22,11 +27,13 @@ class Outcome:
     """What a start from one crash state has found.
 
     :ivar acknowledged: the most that was ever owed in this state.
+    :ivar depth: so many starts had been cut short before that one, at least.
     :ivar follow: the digests of what a power cut during that start can leave.
     """
 
     found: Recovered
     acknowledged: int
+    depth: int
     follow: set[bytes] = field(default_factory=set)
 
 
@@ -52,16 +59,20 @@ class Recoveries:
 
         :raises Unrecovered: it does not hold what was claimed.
         """
-        todo = [left]
+        todo, depth = [left], 0
         while todo:
-            found = self._meet(todo.pop(), claims)
-            self.during |= {following.digest for following in found}
-            todo += found
+            found = {new.digest: new for one in todo for new in self.start(one, claims, depth)}
+            self.during |= found.keys()
+            todo, depth = list(found.values()), depth + 1
 
-    def _meet(self, left: Left, claims: Claims) -> list[Left]:
-        """Start from ``left``; return what else can come of it, if that is not known."""
+    def start(self, left: Left, claims: Claims, depth: int) -> list[Left]:
+        """Start from ``left``; return what else can come of it, if that is not known.
+
+        :param depth: so many starts were cut short before this one.
+        :raises Unrecovered: it does not hold what was claimed.
+        """
         self.met += 1
-        if left.digest in self.outcomes:
+        if self._knows(left.digest, depth):
             self._owe(left.digest, claims)
             return []
         following: set[bytes] = set()
@@ -69,10 +80,10 @@ class Recoveries:
         disk = left.disk(DIRECTORY)
 
         def before(_: Operation) -> None:
-            for next_left in leavings(disk.directories()[DIRECTORY]):
+            for next_left in leavings(disk.directories()[DIRECTORY], long=depth < LONG_TEARS):
                 digest = next_left.digest
                 following.add(digest)
-                if digest not in self.outcomes:
+                if not self._knows(digest, depth + 1):
                     new[digest] = next_left
 
         disk.before = on_changes(before)
@@ -85,11 +96,17 @@ class Recoveries:
             raise Unrecovered(f"{left}: {type(error).__name__}: {error}") from error
         if left.torn:
             self.torn.add(left.digest)
-        outcome = Outcome(journal.recovered, claims.acknowledged, following)
-        self.outcomes[left.digest] = outcome
+        known = self.outcomes.get(left.digest)
+        acknowledged = max(claims.acknowledged, known.acknowledged if known else 0)
+        self.outcomes[left.digest] = Outcome(journal.recovered, acknowledged, depth, following)
         for digest in following & self.outcomes.keys():
             self._owe(digest, claims)
-        return [one for digest, one in new.items() if digest not in self.outcomes]
+        return [one for digest, one in new.items() if not self._knows(digest, depth + 1)]
+
+    def _knows(self, digest: bytes, depth: int) -> bool:
+        """Whether all that is to be tried after so many starts was tried from that state."""
+        known = self.outcomes.get(digest)
+        return known is not None and (known.depth < LONG_TEARS or depth >= LONG_TEARS)
 
     def _found_on(self, disk: VirtualFiles) -> Recovered:
         """Return what a start finds on ``disk``. Many states are set right to the same one."""

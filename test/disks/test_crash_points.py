@@ -14,11 +14,14 @@ from kvpaxos.journal.format import segment_name
 from kvpaxos.journal.header import Header, encode_header
 from kvpaxos.journal.segment import SegmentWriter
 from kvpaxos.journal.spares import Spares
+from kvpaxos.paxos.ballot import Ballot
+from kvpaxos.paxos.records import Formed, Forming, Started
 from kvpaxos.simulator.contents import SECTOR
-from kvpaxos.simulator.crashes import leavings
+from kvpaxos.simulator.crashes import Left, leavings
 from kvpaxos.simulator.exhaustive import LIVES, Chunk, Count, chunks, sweep
 from kvpaxos.simulator.files import VirtualFiles
-from kvpaxos.simulator.recoveries import Unrecovered
+from kvpaxos.simulator.lives import DIRECTORY, ME, Life
+from kvpaxos.simulator.recoveries import Recoveries, Unrecovered
 
 HERE = Path("/disk/here")
 
@@ -71,6 +74,36 @@ def test_a_file_of_many_sectors_is_torn_from_the_front_from_the_back_and_at_each
         assert "." * number + "x" * (rest + 1) in found
         assert "." * number + "x" + "." * rest in found
         assert "x" * number + "." + "x" * rest in found
+
+
+def test_a_file_of_many_sectors_can_be_left_untorn() -> None:
+    disk = VirtualFiles.of({HERE / "few": bytes(2 * SECTOR), HERE / "many": bytes(7 * SECTOR)})
+    for name, count in (("few", 2), ("many", 7)):
+        disk.write(disk.open(HERE / name), b"x" * count * SECTOR, 0)
+    found = {one.digest for one in leavings(disk.directories()[HERE], long=False)}
+    assert len(found) == 2**2 * 2
+
+
+def test_a_state_that_a_cut_during_a_start_has_left_is_tried_whole_if_a_run_leaves_it_too() -> None:
+    disk = VirtualFiles()
+    disk.make_directory(DIRECTORY)
+    life = Life(disk)
+    life.start()
+    life.add(Forming("c" * 32, ME, (ME,), 1))
+    life.add(Formed("c" * 32), Started(1))
+    life.vote(Ballot(1, ME), range(1, 2), size=9 * SECTOR, sync=False)
+    torn = next(
+        one
+        for one in leavings(disk.directories()[DIRECTORY])
+        if one.torn and len(trial(one, life, 1)) < len(trial(one, life, 0))
+    )
+    recoveries = Recoveries(life.decided)
+    for depth, count in ((1, len(trial(torn, life, 1))), (0, len(trial(torn, life, 0))), (1, 0)):
+        assert len(recoveries.start(torn, life.claims, depth)) == count
+
+
+def trial(left: Left, life: Life, depth: int) -> list[Left]:
+    return Recoveries(life.decided).start(left, life.claims, depth)
 
 
 def test_a_journal_recovers_wherever_the_power_fails_in_its_first_operations() -> None:
