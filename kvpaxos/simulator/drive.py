@@ -111,7 +111,14 @@ class Drive:
                 self._agenda.put(call, due)
 
     def cut_power(self, manner: Manner = "any") -> Counter[Left]:
-        """Be as after a power cut: what was not synced is lost, or torn, or kept. Count it."""
+        """Be as after a power cut: what was not synced is lost, or torn, or kept. Count it.
+
+        All is kept of a journal that is damaged, and whose node has not begun on it since: if the
+        end mark of a damaged batch is lost as well, that batch looks like one that was torn.
+        """
+        if self.damaged:
+            for file in self.files.files().values():
+                file.sync()
         self.counts["unsynced files"] += sum(
             bool(file.unsynced) for file in self.files.files().values()
         )

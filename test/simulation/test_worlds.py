@@ -50,6 +50,7 @@ def test_a_bug_that_a_world_has_shown_is_mended(seed: int, what: str) -> None:
         (5193, "a disk that is too damaged to say whose it is is a lost one"),
         (5260, "a clone has not seen what others have shown, and talks with old disks"),
         (15004, "what was chosen before a voter lost its disk stays so while others are open"),
+        (21922, "nobody can say that a damaged batch was synced if its end mark is lost"),
         (10620, "what a power cut takes of a comeback is written once more by the same disk"),
         (11016, "damage to a damaged journal may take what shows that a batch was synced"),
         (4170, "a node that has lost its state cannot say what was decided, until it has another"),
