@@ -61,14 +61,13 @@ class MemoryEngine:
 
     def sizes(self) -> Mapping[str, int]:
         """Return about how much there is; ``memory_bytes`` counts keys and values only."""
-        self._check_open()
         return {"unflushed_bytes": 0, "memory_bytes": self._bytes, "file_bytes": 0}
 
     def close(self) -> None:
         """Close open snapshots and forget everything. To do it twice is harmless."""
         for snapshot in tuple(self._snapshots):
             snapshot.close()
-        self._records = SortedDict()
+        self._records, self._bytes = SortedDict(), 0
         self._closed = True
 
     def _check_open(self) -> None:

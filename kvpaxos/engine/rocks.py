@@ -128,7 +128,8 @@ class RocksEngine:
 
     def sizes(self) -> Mapping[str, int]:
         """Return about how much there is, in bytes."""
-        self._check_open()
+        if self._closed:
+            return {"unflushed_bytes": 0, "memory_bytes": 0, "file_bytes": 0}
         return {
             "unflushed_bytes": self._property("rocksdb.cur-size-all-mem-tables"),
             "memory_bytes": self._property("rocksdb.size-all-mem-tables")

@@ -79,6 +79,7 @@ class Engine(Protocol):
 
         The first is what a crash may take from the state now, for the journal to bring back.
         Or a part of it: an engine flushes by itself, too, and so ahead of a journal's sync.
+        A closed engine holds nothing: while a state is replaced, a node says so.
         """
         ...
 

@@ -329,6 +329,14 @@ def test_status_tells_how_much_is_kept_for_requests_that_come_again() -> None:
     assert (state["client_sessions"], state["request_ids"]) == (1, 0)
 
 
+def test_status_is_told_while_one_state_is_replaced_by_another() -> None:
+    body = Body()
+    body.state.engine.close()
+    state = body.face.status()["state"]
+    assert isinstance(state, dict)
+    assert state["file_bytes"] == 0
+
+
 @pytest.mark.parametrize("error", [DAMAGE, DiskError("journal-1.log: the disk refuses")], ids=str)
 def test_a_node_that_finds_its_journal_damaged_halts(error: Exception) -> None:
     body = Body(applied=3)
