@@ -15,7 +15,7 @@ from pathlib import Path
 from threading import Lock
 from types import TracebackType
 
-from kvpaxos.errors import DiskError
+from kvpaxos.errors import DiskError, JournalDamaged
 from kvpaxos.journal.audit import audit
 from kvpaxos.journal.extents import Extent
 from kvpaxos.journal.files import OS_FILES, Directory, File, Files
@@ -243,14 +243,26 @@ class Journal:
         """Read the finished segments once more. See `kvpaxos.journal.audit.audit`."""
         return audit(self._directory, lambda: self._extents, note)
 
+    @property
+    def refusal(self) -> DiskError | None:
+        """Why the disk may lack what it was given, if so, whatever can be read of it for now.
+
+        No process that was told so may open the journal again.
+        """
+        blown = self._fuse.blown
+        if blown is None or isinstance(blown, DiskError):
+            return blown
+        return None if isinstance(blown, JournalDamaged) else self._fuse.stopped
+
     def close(self) -> None:
         """Sync and mark everything, and let the directory go. To call it again does nothing."""
         if self._fuse.closed:
             return
         try:
             if not self._fuse.blown:
-                self._sync()
-                self._segment.settle()
+                with self._fuse:
+                    self._sync()
+                    self._segment.settle()
         finally:
             self._fuse.closed = True
             self._segment.close()
@@ -362,10 +374,13 @@ class _Fuse:
 
     def __enter__(self) -> None:
         if self.blown is not None:
-            raise DiskError(
-                f"{self._path}: the journal stopped at an earlier error: {self.blown}"
-            ) from self.blown
+            raise self.stopped from self.blown
         assert not self.closed, "the journal is closed"
+
+    @property
+    def stopped(self) -> DiskError:
+        """What is said of everything after the first exception."""
+        return DiskError(f"{self._path}: the journal stopped at an earlier error: {self.blown}")
 
     def __exit__(
         self,

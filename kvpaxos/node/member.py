@@ -99,6 +99,7 @@ class Member(Service):
             except DAMAGE as error:
                 # It has closed everything.
                 self._stopped = True
+                self._check_disk()
                 if self._alone:
                     raise
                 if not self._may_repair(error):
@@ -151,10 +152,23 @@ class Member(Service):
         if not self.running:
             return
         try:
+            self._check_disk()
             self._renew(error)
             self._start()
         except KvPaxosError as trouble:
             self._fatal(str(trouble))
+
+    def _check_disk(self) -> None:
+        """See that the run that is over has got onto its disk what it gave it.
+
+        A sync that failed is not tried again. The next run would find, and trust, what can be read
+        and would be lost in a power cut.
+
+        :raises DiskError: it has not.
+        """
+        refusal = self.node.journal.refusal
+        if refusal is not None:
+            raise refusal
 
     def _renew(self, error: Exception) -> None:
         """Make the next run. A damaged journal is found again when that opens it."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+
 import pytest
 
 from kvpaxos.errors import DiskError, StartError
@@ -12,7 +14,7 @@ from kvpaxos.journal.marks import Mark, find_marks
 from kvpaxos.journal.state import needs_sync
 from kvpaxos.paxos.ballot import NO_SLOT, Ballot, Slot
 from kvpaxos.paxos.records import Record, Started
-from test.journal.disks import DIRECTORY, MemoryDisk
+from test.journal.disks import DIRECTORY, MemoryDisk, failing_call
 from test.journal.values import (
     FORMED,
     FORMING,
@@ -221,6 +223,18 @@ def test_to_close_twice_does_nothing_more() -> None:
     journal.close()
     assert disk.trace == []
     assert disk.handles == {}
+
+
+@pytest.mark.parametrize("number", [0, 1], ids=["of the records", "of their end mark"])
+def test_it_says_so_if_its_last_sync_failed(number: int) -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    journal.append(0, [vote(1)])
+    assert journal.refusal is None
+    disk.fault = failing_call(number, errno.EIO, frozenset({"sync"}))
+    with pytest.raises(DiskError, match="cannot sync"):
+        journal.close()
+    assert "cannot sync" in str(journal.refusal)
 
 
 def test_a_second_process_is_kept_out_until_the_first_is_gone() -> None:

@@ -35,7 +35,14 @@ class FakeNode:
     """A run of a node, as far as its member knows it.
 
     :ivar ends: what its stop returns.
+    :ivar refusal: what its disk says when its journal is closed.
     """
+
+    refusal: DiskError | None = None
+
+    @property
+    def journal(self) -> FakeNode:
+        return self
 
     def __init__(self, fatal: Callable[[Exception], None], trouble: KvPaxosError | None) -> None:
         self.halt = fatal
@@ -234,6 +241,22 @@ def test_a_state_that_cannot_even_be_closed_is_repaired(world: World) -> None:
     world.runs[0].ends = fail(DiskError("the state cannot be written"))
     world.runs[0].halt(STATE)
     assert world.events == [["started", "stopped"], ["started"]]
+
+
+def test_nothing_is_repaired_on_a_disk_that_did_not_sync_what_it_was_given(world: World) -> None:
+    world.member.startService()
+    world.runs[0].refusal = REFUSED
+    world.runs[0].halt(STATE)
+    assert world.events == [["started", "stopped"]]
+    assert world.told == [str(REFUSED)]
+
+
+def test_nor_if_it_did_not_at_the_start(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(FakeNode, "refusal", REFUSED)
+    world.runs[0]._trouble = STATE
+    with pytest.raises(Refused, match="cannot sync"):
+        world.member.startService()
+    assert len(world.runs) == 1
 
 
 def test_a_stop_during_a_repair_ends_it_and_waits_for_it(world: World) -> None:
