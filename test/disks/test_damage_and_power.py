@@ -9,24 +9,15 @@ import pytest
 
 from kvpaxos.journal.damage import DamagedRecords
 from kvpaxos.journal.format import DATA_START
-from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
-from kvpaxos.paxos.messages import Vote
 from kvpaxos.simulator.contents import SECTOR
 from kvpaxos.simulator.files import VirtualFiles
-from kvpaxos.simulator.lives import DIRECTORY, batch, started
-
-ONE = DIRECTORY / "journal-0000000001.log"
-BALLOT = Ballot(1, NodeId("n01"))
+from kvpaxos.simulator.lives import started
+from test.disks.test_unreadable import ONE, voted
 
 
 def killed_after(*votes: int) -> VirtualFiles:
     """Return the disk of a process that was killed: it had not synced its last end mark."""
-    disk = VirtualFiles()
-    disk.make_directory(DIRECTORY)
-    journal = started(disk)
-    for slot in votes:
-        journal.append(0, [Vote(Slot(slot), BALLOT, batch(slot, 700))])
-        journal.sync()
+    disk, journal = voted(*votes)
     journal.write()
     disk.kill()
     return disk

@@ -48,14 +48,20 @@ def member() -> tuple[VirtualFiles, Life]:
     return disk, life
 
 
-def journal_of(*votes: int) -> VirtualFiles:
-    """Return the disk of a journal with some votes, closed in good order."""
+def voted(*votes: int) -> tuple[VirtualFiles, Journal]:
+    """Return a disk, and the open journal on it with some votes."""
     disk = VirtualFiles()
     disk.make_directory(DIRECTORY)
     journal = started(disk)
     for slot in votes:
         journal.append(0, [Vote(Slot(slot), BALLOT, batch(slot, 700))])
         journal.sync()
+    return disk, journal
+
+
+def journal_of(*votes: int) -> VirtualFiles:
+    """Return the disk of a journal with some votes, closed in good order."""
+    disk, journal = voted(*votes)
     journal.close()
     return disk
 

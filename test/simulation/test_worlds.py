@@ -33,9 +33,9 @@ def test_no_rule_is_broken(seed: int) -> None:
     [
         (5745, "a candidate waited for ever for a slot that only a lost state had known"),
         (12929, "after a pause a node took its disk for slow, and nobody could take over from one"),
+        (18170, "nor did anybody stand who had promised to one that was gone"),
         (25518, "a node that replaced its state just then could not say how it was"),
         (35745, "a node went on in its process though the sync of its closed journal had failed"),
-        (18170, "nor did anybody stand who had promised to one that was gone"),
     ],
 )
 def test_a_bug_that_a_world_has_shown_is_mended(seed: int, what: str) -> None:
