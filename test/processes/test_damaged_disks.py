@@ -25,12 +25,22 @@ pytestmark = pytest.mark.timeout(180)
 
 FORGETFUL = {"snapshot_slots": 50, "segment_bytes": 32768, "journal_bytes_max": 131072}
 
+# Bounds the journal by no less than what a client can write while a node starts.
+MINDFUL = {**FORGETFUL, "journal_bytes_max": 2**28}
+
 KEYS = 10
 
 
 @pytest.fixture
 def three(tmp_path: Path) -> Iterator[Cluster]:
     with cluster(tmp_path, storage=FORGETFUL) as made:
+        made.start()
+        yield made
+
+
+@pytest.fixture
+def mindful(tmp_path: Path) -> Iterator[Cluster]:
+    with cluster(tmp_path, storage=MINDFUL) as made:
         made.start()
         yield made
 
@@ -137,26 +147,26 @@ def test_a_node_whose_journal_is_beyond_mending_comes_back_by_itself(
 
 @pytest.mark.parametrize("role", ["leader", "follower"])
 def test_a_node_whose_journal_is_damaged_has_it_mended_and_is_the_node_that_it_was(
-    three: Cluster, role: str
+    mindful: Cluster, role: str
 ) -> None:
-    damaged, other = whom_to_damage(three, role)
+    damaged, other = whom_to_damage(mindful, role)
     write(other, "a", KEYS)
-    three.kill(damaged)
+    mindful.kill(damaged)
     for offset in (12, 4000, 12000):
-        flip(segments(three, damaged)[0], DATA_START + offset)
+        flip(segments(mindful, damaged)[0], DATA_START + offset)
 
     with writing(other) as meanwhile:
-        three.launch(damaged)
+        mindful.launch(damaged)
         damaged.wait_for_line("this node asks the others for what was in it")
         damaged.wait_for_line("the journal was mended in place: 3 damaged records")
         damaged.wait_for_line("ready")
-    wait_for_equal_states(three.nodes)
+    wait_for_equal_states(mindful.nodes)
 
     assert (disk(damaged), mended(damaged), kept(damaged)) == (1, 3, [])
     for key in meanwhile:
         assert damaged.ask("GET", "/kv/get", key=key).body["value"] == key
-    third = next(node for node in three.nodes if node not in (damaged, other))
-    three.kill(third)
+    third = next(node for node in mindful.nodes if node not in (damaged, other))
+    mindful.kill(third)
     write(other, "b", KEYS)
     expect(damaged, "a", KEYS)
     expect(damaged, "b", KEYS)
