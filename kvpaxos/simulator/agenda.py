@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Final
+
+# What a world of five nodes does at one moment in earnest is some hundred calls.
+CALLS_AT_ONCE: Final = 100_000
+
+
+class StandsStill(Exception):
+    """Things keep being put down for one moment, which therefore never ends."""
 
 
 class Call:
@@ -34,6 +41,7 @@ class Agenda:
     def __init__(self) -> None:
         self.now = 0.0
         self.done = 0
+        self._at_once = 0
         self._heap: list[tuple[float, int, Call]] = []
         self._number = 0
 
@@ -60,11 +68,17 @@ class Agenda:
         call.number = -1
 
     def step(self, until: float) -> bool:
-        """Do what is due next, if that is not after ``until``. Return whether there was any."""
+        """Do what is due next, if that is not after ``until``. Return whether there was any.
+
+        :raises StandsStill: there was no end of what was due at this moment.
+        """
         heap = self._heap
         while heap and heap[0][0] <= until:
             time, number, call = heappop(heap)
             if call.number == number:
+                self._at_once = self._at_once + 1 if time == self.now else 0
+                if self._at_once == CALLS_AT_ONCE:
+                    raise StandsStill(f"{CALLS_AT_ONCE} calls at {time:.6f} s, and more to come")
                 self.now = time
                 self.done += 1
                 call.number = -1

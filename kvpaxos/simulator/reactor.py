@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import partial
 from typing import Any, Final, Protocol
@@ -41,10 +42,17 @@ class Clock:
         return max(self._stands_at, self._agenda.now * self.rate + self._ahead_s)
 
     def when(self, shown: float) -> float:
-        """Return the time of the world at which it shows, or has shown, ``shown``."""
+        """Return the time of the world at which it shows ``shown``, or has just shown it.
+
+        Never a time at which it shows less, if only by rounding: what is due then would find
+        that it is not, and ask for the same time again, for ever.
+        """
         if shown <= self._stands_at:
             return self._agenda.now
-        return (shown - self._ahead_s) / self.rate
+        time = (shown - self._ahead_s) / self.rate
+        while time * self.rate + self._ahead_s < shown:
+            time += max(math.ulp(time), math.ulp(shown))
+        return time
 
     def jump(self, seconds: float) -> None:
         """Show so many seconds more from now on."""

@@ -10,7 +10,7 @@ from twisted.internet.interfaces import IReactorFromThreads, IReactorTime
 from typing_extensions import override
 from zope.interface.verify import verifyObject
 
-from kvpaxos.simulator.agenda import Agenda
+from kvpaxos.simulator.agenda import CALLS_AT_ONCE, Agenda, StandsStill
 from kvpaxos.simulator.reactor import Clock, Reactor
 
 
@@ -76,6 +76,19 @@ def test_a_clock_that_runs_fast_has_its_timers_happen_early() -> None:
     assert bench.did == ["done"]
 
 
+@pytest.mark.parametrize("rate", [0.9993, 1.0, 1.0007])
+@pytest.mark.parametrize("ahead_s", [0.0, 9.055, 85254.95])
+def test_what_is_due_happens_when_the_clock_shows_no_less_and_no_later(
+    rate: float, ahead_s: float
+) -> None:
+    agenda = Agenda()
+    clock = Clock(agenda, rate=rate, ahead_s=ahead_s)
+    for number in range(10_000):
+        shown = ahead_s + number / 70
+        agenda.now = clock.when(shown)
+        assert 0 <= clock.seconds() - shown < 1e-9
+
+
 def test_a_clock_that_jumps_has_happen_what_is_due_by_then_in_order() -> None:
     bench = Bench()
     for seconds, what in ((9.0, "late"), (2.0, "second"), (1.0, "first")):
@@ -131,3 +144,18 @@ def test_two_thousand_timers_that_wait_add_nothing_to_what_is_compared_for_one_e
     assert bench.agenda.step(2.0)
     assert bench.did == ["now"]
     assert compared < 100
+
+
+def test_a_moment_that_never_ends_is_an_error_and_a_long_one_is_none() -> None:
+    bench = Bench()
+    for _ in range(CALLS_AT_ONCE // 2):
+        bench.reactor.callLater(1.0, bench.did.clear)
+        bench.reactor.callLater(2.0, bench.did.clear)
+    bench.pass_time(2.0)
+
+    def again() -> None:
+        bench.reactor.callLater(0.0, again)
+
+    again()
+    with pytest.raises(StandsStill, match="and more to come"):
+        bench.pass_time(3.0)
