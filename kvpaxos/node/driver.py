@@ -26,6 +26,7 @@ from kvpaxos.paxos.effects import (
     Effects,
     Event,
     Fetch,
+    Gathered,
     Lookup,
     Outcome,
     Proposed,
@@ -35,7 +36,7 @@ from kvpaxos.paxos.effects import (
     Ticked,
 )
 from kvpaxos.paxos.messages import Command, Decided, Envelope, Message
-from kvpaxos.paxos.proposer import Following
+from kvpaxos.paxos.proposer import Following, Leading
 from kvpaxos.paxos.records import Installed, Record
 from kvpaxos.paxos.replica import Replica
 from kvpaxos.store.results import Refusal, Result
@@ -176,6 +177,7 @@ class Driver:
         self._scheduled: IDelayedCall | None = None
         self._tick: IDelayedCall | None = None
         self._tick_due = 0.0
+        self._gathering: IDelayedCall | None = None
         self._draining = False
         self._paused = False
         self._stopped = False
@@ -191,7 +193,7 @@ class Driver:
         """Do nothing from now on, not even what waited for the disk."""
         self._stopped = True
         self._held.clear()
-        for call in (self._tick, self._scheduled):
+        for call in (self._tick, self._scheduled, self._gathering):
             if call is not None and call.active():
                 call.cancel()
 
@@ -256,6 +258,7 @@ class Driver:
             while self._inbox and not self._stopped:
                 self._carry_out()
             self._show_leader()
+            self._await_more()
         except Exception:  # noqa: BLE001  (whatever it is: go no further)
             self.stop()
             self._halt(Failure())
@@ -263,6 +266,26 @@ class Driver:
         if self._paused:
             self._paused = False
             self._peers.resume()
+
+    def _await_more(self) -> None:
+        """Have a slot opened when commands have waited for others to share it with.
+
+        What waits for something else, as for an open slot to be decided, waits for no time.
+        """
+        role, gathering = self.replica.role, self._gathering
+        if not isinstance(role, Leading) or not role.is_gathering:
+            return
+        wait_s = role.gathers_until - self._monotonic()
+        if wait_s <= 0:
+            return
+        if gathering is None or not gathering.active():
+            self._gathering = self._clock.callLater(wait_s, self._gathered)
+        elif gathering.getTime() > self._clock.seconds() + wait_s:
+            gathering.reset(wait_s)
+
+    def _gathered(self) -> None:
+        self._inbox.append(Gathered())
+        self._drain()
 
     def _release(self) -> None:
         while self._held and self._held[0][0] <= self._disk.durable:

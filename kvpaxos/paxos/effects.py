@@ -108,6 +108,11 @@ class Ticked:
 
 
 @dataclass(frozen=True, slots=True)
+class Gathered:
+    """Commands have waited long enough for others to share a slot with."""
+
+
+@dataclass(frozen=True, slots=True)
 class Leaving:
     """This node is about to be stopped: if it leads, let another take over."""
 
@@ -122,6 +127,7 @@ Event: TypeAlias = (
     | Dialed
     | Lost
     | Ticked
+    | Gathered
     | Leaving
 )
 """`Installed`: a state that came from elsewhere has taken the place of this node's."""

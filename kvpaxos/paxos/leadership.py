@@ -41,7 +41,10 @@ class Leadership:
             return None
         # The heartbeat with which it begins tells the others how much is decided.
         told_through = learner.decided_through
-        leading = Leading(role.ballot, learner.first_hole, NO_SLOT, self._limits, told_through)
+        gather_s = self._peers.timing.gather_s
+        leading = Leading(
+            role.ballot, learner.first_hole, NO_SLOT, self._limits, told_through, gather_s
+        )
         effects = NOTHING
         for _, batch in role.obliged(learner.first_hole):
             effects += self._offer(leading, batch, now)
@@ -53,10 +56,12 @@ class Leadership:
         batch = role.next_batch()
         return self._offer(role, batch, now) if batch else NOTHING
 
-    def accepted(self, role: Leading, sender: NodeId, ballot: Ballot, slot: Slot) -> None:
+    def accepted(
+        self, role: Leading, sender: NodeId, ballot: Ballot, slot: Slot, now: float
+    ) -> None:
         """Count a vote; a slot that a quorum has voted for is decided."""
         if ballot == role.ballot:
-            batch = role.voted(sender, slot, self._peers.quorum)
+            batch = role.voted(sender, slot, self._peers.quorum, now)
             if batch is not None:
                 self._learner.decide(slot, ballot, batch)
 

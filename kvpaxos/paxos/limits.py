@@ -63,9 +63,9 @@ class Timing:
     :ivar retry_s: the least wait before something unanswered is sent again.
     :ivar stuck_s: a disk that has not synced for so long is stuck, a tick so late tells of a pause.
     :ivar hole_s: how long a hole that only a follower told of may close by itself.
-    :ivar gather_s: while a slot is open that was opened less than this ago, commands that do not
-        fill another gather for the next. To vote takes less on a local network, and fewer and
-        fuller slots less work of everyone; where the way is longer, slots are opened meanwhile.
+    :ivar gather_s: commands that do not fill a slot gather for the next one for less than this
+        from when the last was opened. To vote takes less on a local network, and fewer and fuller
+        slots less work of everyone; where the way is longer, slots are opened meanwhile.
     :ivar bytes_per_s: what is long is not taken for lost as long as it may travel so slowly.
     """
 

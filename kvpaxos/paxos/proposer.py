@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Final
 
 from kvpaxos.paxos.acceptor import size_of
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
@@ -17,6 +18,9 @@ from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.messages import NOOP, Batch, Command, Promise
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.reads import ReadRounds
+
+RESTS: Final = 2.0
+"""How long a leader rests after a slot, in terms of how long it took until it was decided."""
 
 
 @dataclass(slots=True)
@@ -144,6 +148,7 @@ class Leading:
     :ivar next_slot: the first slot that nothing has been offered in.
     :ivar suffix_through: the last slot that phase 1 obliged us to offer something in.
     :ivar told_through: the watermark that the others have last been sent.
+    :ivar gather_s: how long, at the most, commands that do not fill a slot wait for more.
     :ivar opened_at: when a slot was last opened.
     """
 
@@ -152,11 +157,14 @@ class Leading:
     suffix_through: Slot
     limits: Limits
     told_through: Slot = NO_SLOT
+    gather_s: float = 0.0
     opened_at: float = 0.0
     reads: ReadRounds = field(default_factory=ReadRounds)
     open: dict[Slot, Proposal] = field(default_factory=dict)
     _queue: deque[Command] = field(default_factory=deque)
     _queue_bytes: int = 0
+    _rests_until: float = 0.0
+    _usual: int = 0
     _admitted: dict[tuple[NodeId, int], int] = field(default_factory=dict)
     _settled: dict[tuple[NodeId, int], int] = field(default_factory=dict)
 
@@ -201,17 +209,31 @@ class Leading:
             return False
         return sum(proposal.size for proposal in self.open.values()) < self.limits.open_bytes_max
 
-    def gathers(self, since: float) -> bool:
-        """Whether what waits is to wait for more: a slot is open, and was opened after ``since``.
+    @property
+    def gathers_until(self) -> float:
+        """Until when what is queued, if anything is, waits for more that is to share its slot.
 
-        A batch that is full has nothing to wait for.
+        To open a slot costs all nodes as much work as several commands do. So while one is open,
+        commands gather for the next. Once it is decided there is a rest, unless as many are there
+        as slots have had lately: who writes alone does not wait for others, and where many write,
+        slots are fewer and fuller. None of it takes longer than ``gather_s``, and a batch that is
+        full has nothing to wait for.
         """
-        return (
-            bool(self.open)
-            and self.opened_at > since
-            and len(self._queue) < self.limits.batch_commands_max
-            and self._queue_bytes < self.limits.batch_bytes_max
-        )
+        queued = len(self._queue)
+        if (
+            queued >= self.limits.batch_commands_max
+            or self._queue_bytes >= self.limits.batch_bytes_max
+        ):
+            return 0.0
+        gathers_until = self.opened_at + self.gather_s
+        if self.open:
+            return gathers_until
+        return 0.0 if queued >= self._usual else min(self._rests_until, gathers_until)
+
+    @property
+    def is_gathering(self) -> bool:
+        """Whether anything is queued."""
+        return bool(self._queue)
 
     def next_batch(self) -> Batch:
         """Take from the queue what goes into the next slot; empty if nothing waits.
@@ -239,15 +261,18 @@ class Leading:
         slot = self.next_slot
         self.next_slot = Slot(slot + 1)
         self.opened_at = now
+        # It grows at once, and shrinks by an eighth with each slot.
+        self._usual = max(len(batch), self._usual * 7 // 8)
         self.open[slot] = Proposal(batch, now)
         return slot
 
-    def voted(self, sender: NodeId, slot: Slot, quorum: Quorum) -> Batch | None:
+    def voted(self, sender: NodeId, slot: Slot, quorum: Quorum, now: float) -> Batch | None:
         """Count a vote; if it completes a quorum, close the slot and return what is chosen."""
         proposal = self.open.get(slot)
         if proposal is None or not proposal.voted(sender, quorum):
             return None
         del self.open[slot]
+        self._rests_until = now + RESTS * (now - self.opened_at)
         return proposal.batch
 
     def discard(self, node: NodeId) -> None:

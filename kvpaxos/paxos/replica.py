@@ -20,6 +20,7 @@ from kvpaxos.paxos.effects import (
     Dialed,
     Effects,
     Event,
+    Gathered,
     Leaving,
     Lost,
     Persisted,
@@ -158,6 +159,8 @@ class Replica:
                 return self.election.lost(peer, now)
             case Ticked():
                 return self._tick(event, now)
+            case Gathered():
+                pass  # What it makes possible is done at the end of every step.
             case Leaving():
                 self.election.leaving = True
             case _:
@@ -205,7 +208,7 @@ class Replica:
             case Accepted(ballot, slot, incarnations):
                 effects = self._renew(incarnations)
                 if self.disks.counts(sender, incarnations) and isinstance(self.role, Leading):
-                    self._leadership.accepted(self.role, sender, ballot, slot)
+                    self._leadership.accepted(self.role, sender, ballot, slot, now)
                 return effects
             case Promise():
                 effects = self._renew(message.incarnations)
@@ -398,12 +401,9 @@ class Replica:
         while role.has_room(self.learner.decided_through) and not self.election.closing(now):
             if forwarding.outbox.can_send and not role.is_full:
                 role.admit(forwarding.fresh(now))
-            if role.gathers(now - self.peers.timing.gather_s):
+            if now < role.gathers_until or (offer := leadership.open_slot(role, now)) is NOTHING:
                 break
-            offered = leadership.open_slot(role, now)
-            if offered is NOTHING:
-                break
-            effects += offered
+            effects += offer
         return effects + leadership.read_round(role, now) + leadership.tell(role)
 
     def _route(self, now: float) -> tuple[Ballot, NodeId] | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from random import Random
 
 import pytest
@@ -24,6 +24,7 @@ from kvpaxos.node.requests import Executed, Requests
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import ZERO_BALLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.effects import Decision, Fetch, Received
+from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.memory import Memory
 from kvpaxos.paxos.messages import (
     Accept,
@@ -42,7 +43,7 @@ from kvpaxos.paxos.messages import (
     Report,
     Watermark,
 )
-from kvpaxos.paxos.proposer import Following, Preparing
+from kvpaxos.paxos.proposer import Following, Leading, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import DecidedThrough, Promised, Record, Renewed
 from kvpaxos.paxos.replica import Replica
@@ -407,17 +408,84 @@ def test_what_its_own_journal_holds_comes_to_the_node_itself(bench: Bench) -> No
     assert bench.wires.take(Decided) == []
 
 
-def test_one_node_alone_leads_and_answers_once_its_own_vote_is_durable() -> None:
+@pytest.fixture
+def alone() -> Iterator[Bench]:
+    """Provide a driver whose node leads, and has nobody to vote but itself."""
     bench = Bench(members=[A])
     bench.driver.start()
     bench.clock.pump([0.02] * 10)
     bench.sync()
     assert bench.leaders == [Ballot(1, A)]
-
-    answers: list[object] = []
-    bench.requests.write(BODY, 5.0).addBoth(answers.append)
-    bench.clock.advance(0)
-    assert answers == []
-    bench.sync()
-    assert answers == [Executed(Result("ok", None, 1), Slot(1))]
+    yield bench
     bench.driver.stop()
+    assert not bench.clock.getDelayedCalls()
+
+
+def leading(bench: Bench) -> Leading:
+    role = bench.driver.replica.role
+    assert isinstance(role, Leading)
+    return role
+
+
+def write(bench: Bench, count: int = 1) -> None:
+    """Ask for so many writes in one turn."""
+    for _ in range(count):
+        bench.requests.write(BODY, 5.0).addErrback(lambda _: None)
+    bench.clock.advance(0)
+
+
+def test_commands_that_gather_after_a_slot_share_the_next_though_nothing_happens(
+    alone: Bench,
+) -> None:
+    write(alone, 4)
+    alone.clock.advance(0.002)
+    alone.sync()
+    assert alone.driver.applied == 1
+    for _ in range(2):
+        write(alone)
+        alone.clock.advance(0.001)
+    assert not leading(alone).open
+    alone.clock.advance(2 * 0.002)
+    alone.sync()
+    assert (alone.driver.applied, alone.state.machine.revision) == (2, 6)
+
+
+def test_commands_that_gather_while_a_slot_is_open_open_the_next_soon_after_it_is_decided(
+    alone: Bench,
+) -> None:
+    """They wait no longer because it was expected to take longer until it is."""
+    write(alone, 4)
+    write(alone)
+    alone.clock.advance(0.002)
+    alone.sync()
+    assert not leading(alone).open
+    alone.clock.advance(2 * 0.002)
+    alone.sync()
+    assert alone.driver.applied == 2
+
+
+def test_commands_open_another_slot_while_one_stays_open(alone: Bench) -> None:
+    write(alone, 4)
+    write(alone)
+    alone.clock.advance(0.02)
+    assert len(leading(alone).open) == 2
+
+
+def test_commands_that_wait_for_something_else_than_time_keep_nobody_busy(alone: Bench) -> None:
+    for _ in range(Limits().open_slots_max):
+        write(alone)
+        alone.clock.advance(0.02)
+    alone.receive(Forward((Command(A, LIFE + 1, 1, 0, BODY),), 0), sender=A)
+    assert leading(alone).is_gathering
+    steps = alone.driver.steps
+    alone.clock.pump([0.001] * 40)
+    assert alone.driver.steps - steps <= 2, "ticks alone"
+
+
+def test_one_node_alone_leads_and_answers_once_its_own_vote_is_durable(alone: Bench) -> None:
+    answers: list[object] = []
+    alone.requests.write(BODY, 5.0).addBoth(answers.append)
+    alone.clock.advance(0)
+    assert answers == []
+    alone.sync()
+    assert answers == [Executed(Result("ok", None, 1), Slot(1))]

@@ -225,41 +225,11 @@ class TestWindow:
         role = leading(next_slot, Limits(open_slots_max=3))
         assert role.has_room(Slot(decided_through)) == room
 
-    @pytest.mark.parametrize(
-        ("waiting", "since", "gathers"),
-        [
-            pytest.param(1, 4.9, True, id="a slot was opened a moment ago"),
-            pytest.param(1, 5.0, False, id="the open one is not new any more"),
-            pytest.param(3, 4.9, False, id="what waits fills a slot"),
-        ],
-    )
-    def test_commands_wait_for_more_while_an_open_slot_is_new(
-        self, waiting: int, since: float, *, gathers: bool
-    ) -> None:
-        role = leading(limits=Limits(batch_commands_max=3))
-        assert not role.gathers(since)
-        role.offer(X, 5.0)
-        role.admit(commands(1, waiting))
-        assert role.gathers(since) == gathers
-
-    def test_commands_of_many_bytes_wait_for_no_more(self) -> None:
-        role = leading(limits=Limits(batch_bytes_max=1))
-        role.offer(X, 5.0)
-        assert role.gathers(4.9)
-        role.admit(commands(1, 1))
-        assert not role.gathers(4.9)
-
-    def test_commands_wait_for_no_more_once_no_slot_is_open(self) -> None:
-        role = leading()
-        role.offer(X, 5.0)
-        role.voted(A, ONE, ALONE)
-        assert not role.gathers(4.9)
-
     def test_slots_that_were_decided_above_an_open_one_make_no_room(self) -> None:
         role = leading(limits=Limits(open_slots_max=3))
         for _ in range(3):
             role.offer(X, 0.0)
-        role.voted(A, TWO, ALONE)
+        role.voted(A, TWO, ALONE, 0.0)
         assert not role.has_room(NO_SLOT)
 
     def test_so_many_bytes_in_open_slots_make_no_room_for_another(self) -> None:
@@ -270,8 +240,74 @@ class TestWindow:
         assert role.has_room(NO_SLOT)
         role.offer(X, 0.0)
         assert not role.has_room(NO_SLOT)
-        role.voted(A, ONE, ALONE)
+        role.voted(A, ONE, ALONE, 0.0)
         assert role.has_room(ONE)
+
+
+GATHERS: Final = 0.02
+
+
+class TestGathersUntil:
+    """Slots are opened at 5.0, one after the other, and decided after some milliseconds."""
+
+    def leading(self, *sizes: int, took_s: float = 0.001, limits: Limits | None = None) -> Leading:
+        """Return who has had slots of so many commands decided, each within ``took_s``."""
+        role = Leading(HIGH, ONE, NO_SLOT, limits or Limits(), gather_s=GATHERS)
+        for size in sizes:
+            slot = role.offer(commands(1, size), 5.0)
+            role.voted(A, slot, ALONE, 5.0 + took_s)
+        return role
+
+    def test_who_has_offered_nothing_waits_for_nothing(self) -> None:
+        role = self.leading()
+        role.admit(commands(1, 1))
+        assert role.gathers_until == 0.0
+
+    @pytest.mark.parametrize(
+        ("limits", "waiting", "until"),
+        [
+            pytest.param(Limits(), 1, 5.0 + GATHERS, id="for more"),
+            pytest.param(Limits(batch_commands_max=3), 2, 5.0 + GATHERS, id="for one more"),
+            pytest.param(Limits(batch_commands_max=3), 3, 0.0, id="for none that have no place"),
+            pytest.param(Limits(batch_bytes_max=1), 1, 0.0, id="nor if their bytes have none"),
+        ],
+    )
+    def test_while_a_slot_is_open_commands_wait(
+        self, limits: Limits, waiting: int, until: float
+    ) -> None:
+        role = self.leading(limits=limits)
+        role.offer(X, 5.0)
+        role.admit(commands(1, waiting))
+        assert role.gathers_until == until
+
+    @pytest.mark.parametrize(
+        ("sizes", "waiting", "until"),
+        [
+            pytest.param([1], 1, 0.0, id="nobody, after others that were alone"),
+            pytest.param([4], 4, 0.0, id="nobody, if as many came as last"),
+            pytest.param([4], 3, 5.003, id="others that came with them last"),
+            pytest.param([4, 1], 2, 5.003, id="others that came with them lately"),
+            pytest.param([4, 1, 1, 1], 1, 0.0, id="nobody, if nobody has come for some slots"),
+        ],
+    )
+    def test_once_it_is_decided_they_wait_for(
+        self, sizes: list[int], waiting: int, until: float
+    ) -> None:
+        role = self.leading(*sizes)
+        role.admit(commands(1, waiting))
+        assert role.gathers_until == pytest.approx(until)
+
+    def test_they_wait_twice_as_long_as_it_took_but_never_longer_than_is_set(self) -> None:
+        for took_s, until in ((0.002, 5.006), (0.006, 5.018), (0.01, 5.0 + GATHERS)):
+            role = self.leading(4, took_s=took_s)
+            role.admit(commands(1, 1))
+            assert role.gathers_until == pytest.approx(until)
+
+    def test_it_gathers_if_anything_is_queued(self) -> None:
+        role = self.leading()
+        assert not role.is_gathering
+        role.admit(commands(1, 1))
+        assert role.is_gathering
 
 
 @dataclass(frozen=True)
@@ -472,7 +508,7 @@ class TestVotes:
     ) -> None:
         role = leading()
         role.offer(X, 0.0)
-        chosen = [role.voted(voter, ONE, quorum) for voter in voters]
+        chosen = [role.voted(voter, ONE, quorum, 0.0) for voter in voters]
         assert chosen == [X if place == closed_by else None for place in range(len(voters))]
         assert (ONE in role.open) == (closed_by is None)
 
@@ -480,18 +516,18 @@ class TestVotes:
         role = leading()
         role.offer(X, 0.0)
         role.offer(Y, 0.0)
-        assert role.voted(A, ONE, THREE) is None
-        assert role.voted(B, TWO, THREE) is None
-        assert role.voted(A, TWO, THREE) == Y
+        assert role.voted(A, ONE, THREE, 0.0) is None
+        assert role.voted(B, TWO, THREE, 0.0) is None
+        assert role.voted(A, TWO, THREE, 0.0) == Y
         assert list(role.open) == [ONE]
 
     def test_votes_for_what_was_never_offered_do_not_count(self) -> None:
-        assert leading().voted(A, ONE, ALONE) is None
+        assert leading().voted(A, ONE, ALONE, 0.0) is None
 
     def test_a_slot_may_be_decided_as_a_no_op(self) -> None:
         role = leading()
         role.offer(NOOP, 0.0)
-        assert role.voted(A, ONE, ALONE) == NOOP
+        assert role.voted(A, ONE, ALONE, 0.0) == NOOP
 
 
 class TestSettle:
@@ -510,7 +546,7 @@ class TestSettle:
         role = leading(4)
         role.offer(Y, 0.0)
         role.offer(X, 0.0)
-        role.voted(A, Slot(4), ALONE)
+        role.voted(A, Slot(4), ALONE, 0.0)
         assert role.settle(Decision(Slot(slot), ZERO_BALLOT, what)) == own
         assert Slot(slot) not in role.open
 

@@ -123,8 +123,10 @@ def a_hole_is_passed_over(patch: Patch) -> None:
 def a_leader_counts_votes_of_other_ballots(patch: Patch) -> None:
     """A vote counts for a slot, whatever ballot it was cast in."""
 
-    def accepted(self: Leadership, role: Leading, sender: NodeId, _: Ballot, slot: Slot) -> None:
-        batch = role.voted(sender, slot, self._peers.quorum)
+    def accepted(
+        self: Leadership, role: Leading, sender: NodeId, _: Ballot, slot: Slot, now: float
+    ) -> None:
+        batch = role.voted(sender, slot, self._peers.quorum, now)
         if batch is not None:
             self._learner.decide(slot, role.ballot, batch)
 
