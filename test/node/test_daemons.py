@@ -11,11 +11,13 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from test.processes.cluster import free_ports
+from test.processes.states import wait_for
 
 pytestmark = [
     pytest.mark.timeout(120),
@@ -70,6 +72,10 @@ class Place:
         self._daemons.append(handle)
         return handle
 
+    def serves(self, node: str) -> bool:
+        """Whether the daemon of ``node`` has said so."""
+        return "serving HTTP" in (self.path / f"kvpaxos-{node}.log").read_text()
+
     def close(self) -> None:
         for handle in self._daemons:
             signal.pidfd_send_signal(handle, signal.SIGKILL)
@@ -98,7 +104,9 @@ def test_two_daemons_live_in_one_directory(place: Place) -> None:
         done = place.run(*twistd("kvpaxos", "--node", node, "--log-format", form))
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     daemons = [place.daemon(f"kvpaxos-{node}.pid") for node in ("n01", "n02")]
-    for handle in daemons:
+    for node, handle in zip(("n01", "n02"), daemons, strict=True):
+        # Before that the reactor may not run yet, and a signal ends the process as it is.
+        wait_for(partial(place.serves, node))
         stop(handle)
 
     # Each has taken its pid file along and left its log.
