@@ -74,6 +74,8 @@ class Process:
     def wait(self) -> None:
         """Let the thread that calls this stand still until somebody wakes it."""
         assert getcurrent() is not self._hub, "nobody can wait who is no thread of a process"
+        # Before as well: whoever catches everything has caught the end, too, and goes on.
+        self.check()
         self._hub.switch()
         self.check()
 
@@ -138,11 +140,11 @@ class Process:
         self._run_thread(self._run_main)
 
     def _run_main(self) -> None:
-        while True:
+        while self.alive:
             while self._todo and not self.paused:
                 self._todo.popleft()()
             self._busy = False
-            self._hub.switch()
+            self.wait()
 
 
 def _nothing() -> None:

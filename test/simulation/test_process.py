@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+from contextlib import suppress
 from queue import Empty
 
 import pytest
@@ -108,6 +111,46 @@ def test_a_process_that_is_killed_ends_where_it_is() -> None:
     bench.agenda.at(1.5, bench.process.run, lambda: bench.note("never"))
     bench.pass_time(3.0)
     assert (bench.did, ended) == ([], ["let go"])
+
+
+@pytest.mark.parametrize("on_main", [True, False])
+def test_who_catches_its_own_end_ends_all_the_same(*, on_main: bool) -> None:
+    """As Twisted does, which hands on whatever a callback raises."""
+    bench = Bench()
+
+    def catch() -> None:
+        for what in ("once", "twice"):
+            with suppress(BaseException):
+                bench.sleep(1.0, what)
+            bench.note("caught")
+
+    if on_main:
+        bench.process.run(catch)
+    else:
+        bench.threads.start(catch, "one")
+    bench.pass_time(0.5)
+    bench.process.kill()
+    bench.process.run(lambda: bench.note("never"))
+    bench.pass_time(3.0)
+    assert bench.did == ["0.5 caught", "0.5 caught"]
+
+
+def test_a_process_that_caught_its_own_end_is_forgotten() -> None:
+    def end_one() -> weakref.ReferenceType[Process]:
+        bench = Bench()
+
+        def catch() -> None:
+            with suppress(BaseException):
+                bench.sleep(1.0, "never")
+
+        bench.process.run(catch)
+        bench.pass_time(0.5)
+        bench.process.kill()
+        return weakref.ref(bench.process)
+
+    process = end_one()
+    gc.collect()
+    assert process() is None
 
 
 def test_who_waits_for_a_condition_goes_on_when_somebody_notifies() -> None:
