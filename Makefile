@@ -6,6 +6,7 @@ SEEDS ?= 5000
 FIRES ?= 50
 GIGABYTES ?= 10
 WRITES ?= 1000000
+KEYS ?= 1000000
 SECTORS ?= 1
 STARTS ?= 3
 SEGMENT_BYTES ?= 262144
@@ -14,7 +15,7 @@ SEGMENT_BYTES ?= 262144
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away lint types format \
+.PHONY: help setup run test test_Paxos test_kvPaxos test_diskv test_values fire fuzz big soak away restart lint types format \
 	sim sweep rot chaos faults exhaustive zoo clean
 
 help: ## say what there is
@@ -88,6 +89,9 @@ soak: setup ## overwrite four keys WRITES times, or for MINUTES, RATE times a se
 
 away: setup ## have a node miss WRITES writes and come back under load, and show who waits
 	$(BIN)/python -m test.big.away $(WRITES)
+
+restart: setup ## stop and kill a node with KEYS keys, and show how soon it serves again
+	$(BIN)/python -m test.big.restart $(KEYS)
 
 rot: setup ## damage every SECTORS-th (1) sector of a journal, and see what becomes of the node
 	$(BIN)/python -m test.rot.sweep $(SECTORS)
