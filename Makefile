@@ -105,7 +105,7 @@ faults: setup ## have a cluster bear each fault of the simulator alone, in the w
 exhaustive: setup ## cut the power at every operation, and damage every sector, of journals in memory
 	$(BIN)/python -m kvpaxos.simulator.exhaustive --write docs/assurance.md
 	$(BIN)/python -m kvpaxos.simulator.corruption --segment-bytes $(SEGMENT_BYTES) --write docs/assurance.md
-	$(BIN)/python -m kvpaxos.simulator.helical --write docs/assurance.md
+	$(BIN)/python -m kvpaxos.simulator.helical --segment-bytes $(SEGMENT_BYTES) --write docs/assurance.md
 	$(BIN)/python -m test.rot.states --write docs/assurance.md
 
 zoo: setup ## plant all bugs, or BUG, and see how soon the simulator finds them, STARTS (3) times each
