@@ -225,10 +225,10 @@ class Leading:
             or self._queue_bytes >= self.limits.batch_bytes_max
         ):
             return 0.0
-        gathers_until = self.opened_at + self.gather_s
+        at_most = self.opened_at + self.gather_s
         if self.open:
-            return gathers_until
-        return 0.0 if queued >= self._usual else min(self._rests_until, gathers_until)
+            return at_most
+        return 0.0 if queued >= self._usual else min(self._rests_until, at_most)
 
     @property
     def is_gathering(self) -> bool:

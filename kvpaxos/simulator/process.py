@@ -140,7 +140,7 @@ class Process:
         self._run_thread(self._run_main)
 
     def _run_main(self) -> None:
-        while self.alive:
+        while True:
             while self._todo and not self.paused:
                 self._todo.popleft()()
             self._busy = False

@@ -14,11 +14,13 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Final
 
 from test.big.load import ENDLESS, Load, Say, say
-from test.processes.cluster import Cluster, Node, Unreachable, cluster
+from test.processes.cluster import TWISTD, Cluster, Node, Unreachable, cluster
+from test.processes.states import wait_for
 
 KEYS: Final = 1_000_000
 VALUE: Final = "x" * 256
@@ -29,8 +31,6 @@ WRITES_S: Final = 5.0
 
 STOPPED_S_MAX: Final = 3.0
 KILLED_S_MAX: Final = 10.0
-
-TWISTD: Final = (str(Path(sys.executable).parent / "twistd"),)
 
 
 async def restart(group: Cluster, keys: int, tell: Say) -> tuple[float, float]:
@@ -59,8 +59,7 @@ def start(group: Cluster, node: Node) -> float:
     """Start ``node``, and return how many seconds it took until it was ready."""
     began = time.monotonic()
     group.launch(node)
-    while not is_ready(node):
-        pass
+    wait_for(partial(is_ready, node))
     return time.monotonic() - began
 
 
@@ -82,7 +81,7 @@ def main(arguments: Sequence[str]) -> int:
         cluster(Path(directory)) as group,
     ):
         # As users start them: none of the code is there yet.
-        group.twistd = TWISTD
+        group.twistd = (TWISTD,)
         group.start()
         stopped_s, killed_s = asyncio.run(restart(group, options.keys, say))
     return int(stopped_s > STOPPED_S_MAX or killed_s > KILLED_S_MAX)
