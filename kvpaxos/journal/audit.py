@@ -7,6 +7,7 @@ a start only, and are written again then.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import closing
 from itertools import pairwise
 from typing import Final
 
@@ -16,7 +17,7 @@ from kvpaxos.journal.files import Directory, File
 from kvpaxos.journal.format import DATA_START, RECORD_HEADER, segment_name, sound_record
 from kvpaxos.journal.header import Header, header_copies, read_header
 from kvpaxos.journal.reading import read_around, read_record_bytes
-from kvpaxos.journal.recovery import MISSING
+from kvpaxos.journal.recovery import opened
 
 PIECE_BYTES: Final = 128 * 1024
 """How much is read at once, unless one record is longer."""
@@ -40,18 +41,15 @@ def audit(
     while (pair := _after(number, extents())) is not None:
         extent, following = pair
         number = extent.header.number
-        file = directory.open(segment_name(number))
-        if file is None:
-            # It may have been forgotten since.
-            if extent in extents():
-                raise DamagedRecords(Damage(directory.path / segment_name(number), 0, 0, MISSING))
-            continue
         try:
-            file.uncache()
-            yield from _header(file, extent, extents, note)
-            yield from _records(file, extent, following)
-        finally:
-            file.close()
+            with closing(opened(directory, segment_name(number))) as file:
+                file.uncache()
+                yield from _header(file, extent, extents, note)
+                yield from _records(file, extent, following)
+        except DamagedRecords:
+            # It may have been forgotten since, and its file be in use for something else.
+            if extent in extents():
+                raise
 
 
 def _after(number: int, extents: Sequence[Extent]) -> tuple[Extent, Header] | None:
@@ -65,14 +63,16 @@ def _after(number: int, extents: Sequence[Extent]) -> tuple[Extent, Header] | No
 def _header(
     file: File, extent: Extent, extents: Extents, note: Callable[[str], None]
 ) -> Iterator[int]:
-    # One copy of that of the first segment may just be being written: see `Journal.forget`.
+    # One copy of that of the first segment may just be being written, both of one before it be
+    # gone: see `Journal.forget`.
     rewritten = extents()[0] is extent
     data = read_around(file, DATA_START).data
     found = read_header(data, str(file.path))
     if found is None or found[0].number != extent.header.number:
         raise DamagedRecords(Damage(file.path, 0, DATA_START, "the header, in both copies,"))
     _, sound = found
-    rewritten = rewritten or extents()[0] is extent
+    now = extents()
+    rewritten = rewritten or now[0] is extent or extent not in now
     if not rewritten and any(copy != sound for copy in header_copies(data)):
         note(
             f"{file.path}: one copy of the header is damaged; the other is sound, and the next"

@@ -180,11 +180,12 @@ class Journal:
             self._sync()
 
     def forget(self, group: int, through: Slot) -> int:
-        """Delete the segments that hold nothing above ``through``, nor anything undecided.
+        """Let go of the segments that hold nothing above ``through``, nor anything undecided.
 
-        Every group has its say: what is forgotten of one may still be needed of another.
+        Every group has its say: what is forgotten of one may still be needed of another. Their
+        files are deleted, or used again.
 
-        :returns: how many were deleted.
+        :returns: how many there were.
         """
         with self._fuse:
             self._forgettable[group] = max(through, self._forgettable.get(group, NO_SLOT))
@@ -194,9 +195,9 @@ class Journal:
             return count
 
     def prepare_spare(self) -> bool:
-        """Make the next segment's file in advance. It takes long; any thread may call it.
+        """Make a piece of the next segment's file in advance; any thread may call it.
 
-        :returns: False if there is no room for one on the disk.
+        :returns: False if there is no room for it on the disk.
         :raises DiskError: if the disk refuses for another reason.
         """
         with self._fuse:
@@ -204,10 +205,13 @@ class Journal:
 
     @property
     def wants_spare(self) -> bool:
-        """Whether it is time to call `prepare_spare`: half of the current segment is used."""
-        if self._spares.ready:
-            return False
-        return 2 * self._segment.free_bytes < self._segment.extent.header.size
+        """Whether it is time to call `prepare_spare`, or to call it again."""
+        return self._spares.is_due(1 - self._segment.free_bytes / self._segment.extent.header.size)
+
+    @property
+    def has_spare(self) -> bool:
+        """Whether the next segment's file is ready."""
+        return self._spares.is_ready
 
     @property
     def bytes(self) -> int:
@@ -347,7 +351,7 @@ class Journal:
         )
 
     def _drop(self, count: int) -> None:
-        """Delete the first ``count`` segments."""
+        """Let go of the first ``count`` segments."""
         extent = self._extents[count]
         header = replace(extent.header, first=extent.header.number)
         # The new first segment says so itself, durably, before any file goes: otherwise
@@ -360,7 +364,7 @@ class Journal:
         dropped, self._extents = self._extents[:count], self._extents[count:]
         extent.header = header
         for old in dropped:
-            self._directory.remove(segment_name(old.header.number))
+            self._spares.recycle(segment_name(old.header.number), old.header.size)
         self._directory.sync()
 
 

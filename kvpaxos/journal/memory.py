@@ -26,8 +26,9 @@ _ZEROS: Final = bytes(PAGE_BYTES)
 class MemoryFiles(Files):
     """A file system that is gone with its process. To sync it makes nothing durable.
 
-    Every directory is there. A file takes as much memory as was written to it, but for zeros in
-    places where nothing else ever was: segments are full of those.
+    Every directory is there. A file takes as much memory as was written to it, but for pages of
+    zeros, written at once, and zeros in places where nothing else ever was: segments are full of
+    those.
     """
 
     def __init__(self) -> None:
@@ -182,7 +183,9 @@ class _Pages:
         for number, start, stop in _spans(offset, offset + len(data)):
             piece, rest = rest[: stop - start], rest[stop - start :]
             page = self._pages.get(number)
-            if page is not None:
+            if piece == _ZEROS:
+                self._pages.pop(number, None)
+            elif page is not None:
                 page[start:stop] = piece
             elif piece != _ZEROS[: stop - start]:
                 page = self._pages[number] = bytearray(PAGE_BYTES)

@@ -175,6 +175,8 @@ class _Cursor:
             if self._take_all(data):
                 return True
             if len(data) < min(wanted, end - self._offset) or self._offset + wanted >= end:
+                if self._extent not in self._extents():
+                    return False  # Its file may be in use for something else.
                 path = self._directory.path / name
                 raise DamagedRecords(Damage(path, self._offset, len(data), "a record"))
             length, _ = RECORD_HEADER.unpack_from(data)

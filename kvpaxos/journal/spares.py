@@ -1,24 +1,86 @@
-"""Keeps the next segment's file ready, so that the writer need not fill one with zeros."""
+"""Keeps the next segment's file ready, so that the writer need not fill one with zeros.
+
+Files of segments that are forgotten are used again: to delete some and to make others makes a file
+system, and the disk below, do more at once than to write to those that are there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from itertools import count
 from threading import Lock
 from typing import Final
 
 from kvpaxos.errors import DiskError
 from kvpaxos.journal.files import Directory, File, lacks_space
-from kvpaxos.journal.recovery import SPARE
+from kvpaxos.journal.recovery import SPARE, opened
 
-_PIECE: Final = bytes(512 * 1024)
+SPARES_MAX: Final = 2
+"""One for the next segment, and one that was forgotten meanwhile, for the one after that."""
+
+READY_AT: Final = 0.5
+"""How much of a segment is used when the next one is ready, if the disk keeps up."""
+
+_PIECE: Final = bytes(256 * 1024)
 """Zeros are synced in pieces, so that no sync of the journal waits behind all of them."""
 
 
-class Spares:
-    """At most one file full of zeros, under a temporary name.
+class _Spare:
+    """A file that is being filled with zeros, from its front.
 
-    `prepare` may be called on another thread than `take`.
+    :param forgotten: whether the file is there, full of something else.
+    :ivar zeros: so many bytes of it are zeros, durably.
+    """
+
+    def __init__(self, directory: Directory, name: str, size: int, *, forgotten: bool) -> None:
+        self.name = name
+        self.size = size
+        self.zeros = 0
+        self._directory = directory
+        self._file: File | None = None
+        self._forgotten = forgotten
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it holds nothing but zeros."""
+        return self.zeros == self.size
+
+    @property
+    def file(self) -> File:
+        """The file, open, once anything was filled."""
+        assert self._file is not None, "nothing is filled yet"
+        return self._file
+
+    def fill(self) -> None:
+        """Fill one more piece."""
+        if self._file is None:
+            bring = self._open if self._forgotten else self._directory.create
+            self._file = bring(self.name)
+        piece = _PIECE[: self.size - self.zeros]
+        self._file.write(piece, self.zeros)
+        self._file.sync()
+        self.zeros += len(piece)
+
+    def close(self) -> None:
+        """Give the handle back."""
+        if self._file is not None:
+            self._file.close()
+
+    def delete(self) -> None:
+        """Delete the file, if there is one."""
+        self.close()
+        if self._forgotten or self._file is not None:
+            self._directory.remove(self.name)
+
+    def _open(self, name: str) -> File:
+        return opened(self._directory, name)
+
+
+class Spares:
+    """At most `SPARES_MAX` files, under temporary names; the first becomes the next segment.
+
+    `prepare` may be called on another thread than the others.
 
     :param make_room: is called when the disk is full, and returns whether it freed any.
     :param lock: makes what keeps one thread waiting for the other.
@@ -35,28 +97,39 @@ class Spares:
         self._segment_bytes = segment_bytes
         self._make_room = make_room
         self._lock = lock()
-        self._made = 0
-        self._ready: tuple[str, File] | None = None
+        self._numbers = count(1)
+        self._spares: tuple[_Spare, ...] = ()
 
     @property
-    def ready(self) -> bool:
-        """Whether there is one."""
-        return self._ready is not None
+    def is_ready(self) -> bool:
+        """Whether there is one that holds nothing but zeros."""
+        return any(spare.is_ready for spare in self._spares[:1])
+
+    def is_due(self, used: float) -> bool:
+        """Whether `prepare` should be called once more.
+
+        Zeros are written as what they are for is used up: a little now and then, never many at
+        once.
+
+        :param used: how much of the current segment is, as a share of 1.
+        """
+        zeros = sum(spare.zeros for spare in self._spares[:1])
+        piece = min(len(_PIECE), self._segment_bytes - zeros)
+        return piece > 0 and zeros + piece <= used / READY_AT * self._segment_bytes
 
     def prepare(self) -> bool:
-        """Make one, unless there is one. Return whether there is one now.
+        """Fill one more piece of the first one, unless that is ready.
 
         :returns: False if the disk has no room for it. Nothing is lost by that yet.
         :raises DiskError: if the disk refuses for any other reason.
         """
         with self._lock:
-            if self._ready is None:
-                try:
-                    self._ready = self._make(self._segment_bytes)
-                except DiskError as error:
-                    if lacks_space(error):
-                        return False
-                    raise
+            try:
+                self._prepare()
+            except DiskError as error:
+                if lacks_space(error):
+                    return False
+                raise
             return True
 
     def take(self, size: int) -> tuple[str, File]:
@@ -65,37 +138,69 @@ class Spares:
         It waits for a `prepare` that is under way on another thread.
         """
         with self._lock:
-            if self._ready is None or size != self._segment_bytes:
-                return self._make(size)
-            spare, self._ready = self._ready, None
-            return spare
+            if size != self._segment_bytes:
+                spare = self._new(size)
+                while not spare.is_ready:
+                    spare = self._filled(spare)
+                return spare.name, spare.file
+            while not self.is_ready:
+                self._prepare()
+            spare, *others = self._spares
+            self._spares = tuple(others)
+            return spare.name, spare.file
+
+    def recycle(self, name: str, size: int) -> None:
+        """Take the file of a segment that is needed no more, if of use; delete it otherwise.
+
+        Whoever reads in it from now on may find anything there.
+
+        :param size: how large it is, in bytes.
+        """
+        with self._lock:
+            if size != self._segment_bytes or len(self._spares) >= SPARES_MAX:
+                self._directory.remove(name)
+                return
+            spare = _Spare(self._directory, self._next_name(), size, forgotten=True)
+            try:
+                self._directory.rename(name, spare.name)
+            except DiskError as error:
+                if not lacks_space(error):
+                    raise
+                self._directory.remove(name)
+            else:
+                self._spares = (*self._spares, spare)
 
     def close(self) -> None:
-        """Give up the one that is ready. Its file is deleted when the journal is next opened."""
+        """Give them up. Their files are deleted when the journal is next opened."""
         with self._lock:
-            if self._ready is not None:
-                self._ready[1].close()
-                self._ready = None
+            for spare in self._spares:
+                spare.close()
+            self._spares = ()
 
-    def _make(self, size: int) -> tuple[str, File]:
-        try:
-            return self._filled(size)
-        except DiskError as error:
-            if not lacks_space(error) or not self._make_room():
-                raise
-        # Nothing rests on the one that failed, and this is another file.
-        return self._filled(size)
+    def _prepare(self) -> None:
+        """Fill one more piece of the first one. One that the disk refuses is given up."""
+        first, *others = self._spares or (self._new(self._segment_bytes),)
+        if not first.is_ready:
+            self._spares = tuple(others)
+            self._spares = (self._filled(first), *others)
 
-    def _filled(self, size: int) -> tuple[str, File]:
-        self._made += 1
-        name = f"{SPARE}{self._made}"
-        file = self._directory.create(name)
-        try:
-            for offset in range(0, size, len(_PIECE)):
-                file.write(_PIECE[: size - offset], offset)
-                file.sync()
-        except BaseException:
-            file.close()
-            self._directory.remove(name)
-            raise
-        return name, file
+    def _filled(self, spare: _Spare) -> _Spare:
+        """Fill one more piece of ``spare``, or of another one each time that room is made."""
+        while True:
+            try:
+                spare.fill()
+            except BaseException as error:
+                spare.delete()
+                full = isinstance(error, DiskError) and lacks_space(error)
+                if not full or not self._make_room():
+                    raise
+            else:
+                return spare
+            # Nothing rests on the one that failed.
+            spare = self._new(spare.size)
+
+    def _new(self, size: int) -> _Spare:
+        return _Spare(self._directory, self._next_name(), size, forgotten=False)
+
+    def _next_name(self) -> str:
+        return f"{SPARE}{next(self._numbers)}"

@@ -257,7 +257,11 @@ class Disk:
 
     def _prepare_spare(self) -> None:
         try:
-            if not self.journal.prepare_spare():
+            room = self.journal.prepare_spare()
+            # Whoever waits for room waits for all of it.
+            while room and self.cramped and not self.journal.has_spare:
+                room = self.journal.prepare_spare()
+            if not room:
                 self._spare_due = self._monotonic() + SPARE_RETRY_S
                 self._reactor.callFromThread(self._refused_room)
             elif self.cramped:

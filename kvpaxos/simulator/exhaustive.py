@@ -31,6 +31,7 @@ CHUNK: Final = 4
 LIVES: Final[Mapping[str, Callable[[Life], None]]] = {
     "a member": Life.as_member,
     "a member with a new disk": Life.as_member_with_new_disk,
+    "a member that forgets": Life.as_member_that_forgets,
 }
 """Whose journals are swept."""
 

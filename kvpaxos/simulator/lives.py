@@ -2,7 +2,8 @@
 
 Everything is in it that a journal does: forming, promises, votes, watermarks, learned slots, other
 nodes' new disks, its own, a state from elsewhere; segments that are made on the spot and ahead,
-one for a long value, forgotten ones; and runs that end in good order, by a kill, by a power cut.
+one for a long value, forgotten ones, others in the files of those; and runs that end in good order,
+by a kill, by a power cut.
 """
 
 from __future__ import annotations
@@ -151,6 +152,30 @@ class Life:
         self.add(Promised(ballot), Rejoined(2))
         self.vote(ballot, range(10, 13))
         self.stop()
+
+    def as_member_that_forgets(self) -> None:
+        """Be a member whose files are used again and again, and that is killed and loses power."""
+        self.start()
+        self.add(Forming(_CLUSTER, ME, _MEMBERS, 1))
+        self.add(Formed(_CLUSTER), Started(1))
+        self.add(Promised(_LOW))
+        self._vote_and_forget(range(1, 13))
+        self.kill()
+        self.start()
+        self.add(Started(2))
+        self._vote_and_forget(range(13, 23))
+        self.cut_power()
+        self.start()
+        self.stop()
+
+    def _vote_and_forget(self, slots: range) -> None:
+        """Vote with long values, forget at each second slot, and begin with the next file then."""
+        for slot in slots:
+            self.vote(_LOW, range(slot, slot + 1), size=_LONG // 3)
+            self.add(DecidedThrough(Slot(slot), _LOW), sync=False)
+            if slot % 2 == 0:
+                self.forget(slot - 1)
+                self.prepare_spare()
 
     def _first_run(self) -> None:
         self.start()

@@ -13,6 +13,7 @@ from kvpaxos.errors import StartError
 from kvpaxos.journal.files import OS_FILES, Files
 from kvpaxos.journal.log import Journal
 from kvpaxos.journal.memory import PAGE_BYTES, MemoryFiles
+from kvpaxos.journal.spares import SPARES_MAX
 from kvpaxos.paxos.ballot import Slot
 from test.journal.values import decided, vote, write_batches
 
@@ -87,14 +88,17 @@ def test_a_segment_takes_no_memory_for_its_zeros() -> None:
     journal.close()
 
 
-def test_what_is_forgotten_takes_no_memory() -> None:
+def test_what_is_forgotten_takes_no_memory_but_for_what_is_used_again() -> None:
     files = MemoryFiles()
     journal = Journal.open(DIRECTORY, segment_bytes=SEGMENT_BYTES, files=files)
     write_batches(journal, [[vote(slot, size=50_000), decided(slot)] for slot in range(1, 100)])
     assert files.memory_bytes > 99 * 50_000
     before = journal.segments
     assert journal.forget(0, Slot(99)) == before - journal.segments > 0
-    assert files.memory_bytes < SEGMENT_BYTES + 8 * PAGE_BYTES
+    assert files.memory_bytes < (1 + SPARES_MAX) * SEGMENT_BYTES + 8 * PAGE_BYTES
+    while not journal.has_spare:
+        assert journal.prepare_spare()
+    assert files.memory_bytes < SPARES_MAX * SEGMENT_BYTES + 8 * PAGE_BYTES
     journal.close()
 
 

@@ -1,0 +1,214 @@
+"""The next segment's file is made little by little, and out of one that is needed no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final
+
+import pytest
+from typing_extensions import override
+
+from kvpaxos.journal.files import Directory
+from kvpaxos.journal.log import Journal
+from kvpaxos.journal.reader import READ_BYTES
+from kvpaxos.journal.spares import READY_AT, SPARES_MAX, Spares
+from kvpaxos.paxos.ballot import Slot
+from test.journal.disks import DIRECTORY, MemoryDisk
+from test.journal.values import SEGMENT_BYTES, decided, open_journal, vote, write_batches
+
+LARGE: Final = 4 * 1024 * 1024
+"""A segment whose zeros take many pieces."""
+
+PIECES: Final = 16
+
+
+def write(journal: Journal, first: int, count: int, size: int = 1000) -> None:
+    """Vote in so many slots, each of which is decided when the next one is voted in."""
+    for slot in range(first, first + count):
+        write_batches(journal, [[vote(slot, size=size), decided(slot - 1)]])
+
+
+def write_on(journal: Journal, first: int, segments: int) -> int:
+    """Write until there are more segments by so many, with a spare as soon as it is due."""
+    slot, until = first, journal.segments + segments
+    while journal.segments < until:
+        write(journal, slot, 1, size=SEGMENT_BYTES // 8)
+        slot += 1
+        while journal.wants_spare:
+            assert journal.prepare_spare()
+    return slot
+
+
+def test_where_segments_are_forgotten_no_file_is_made_or_deleted_any_more() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    slot = write_on(journal, 1, 2)
+    for turn in range(20):
+        if turn == 2:
+            disk.trace.clear()
+        assert journal.forget(0, Slot(slot - 2)) == (1 if turn else 2)
+        slot = write_on(journal, slot, 1)
+    assert (disk.count("create"), disk.count("remove")) == (0, 0)
+    assert len(disk.files) <= 2 + SPARES_MAX + len({"lock"})
+    again = open_journal(disk.after_kill())
+    assert again.recovered.record_count == journal.records
+    assert (again.recovered.torn, again.recovered.mended) == (None, ())
+
+
+def test_no_more_files_are_kept_than_are_of_use() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    slot = write_on(journal, 1, 7)
+    assert journal.forget(0, Slot(slot - 2)) == 7
+    spares = [path.name for path in disk.files if path.name.startswith("spare")]
+    assert len(spares) == SPARES_MAX
+
+
+def test_a_file_of_another_size_is_deleted() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    write(journal, 1, 1, size=2 * SEGMENT_BYTES)
+    write(journal, 2, 20)
+    assert journal.forget(0, Slot(20)) == 2
+    gone = [made for made in disk.trace if made[0] in {"rename", "remove"}][-2:]
+    assert gone == [("rename", "journal-0000000001.log"), ("remove", "journal-0000000002.log")]
+
+
+def test_zeros_are_written_as_the_segment_is_used_and_are_complete_when_half_of_it_is() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk, LARGE)
+    path = DIRECTORY / "spare-2"
+    done = 0
+    for slot in range(1, 200):
+        write(journal, slot, 1, size=LARGE // 160)
+        pieces = 0
+        while journal.wants_spare:
+            assert journal.prepare_spare()
+            pieces += 1
+        assert pieces <= 1
+        done += pieces
+        used = 1 - journal._segment.free_bytes / LARGE
+        assert done == min(PIECES, int(used / READY_AT * PIECES))
+        assert len(disk.files[path].data) == done * LARGE // PIECES if done else True
+        if journal.has_spare:
+            assert used >= READY_AT
+            break
+    assert done == PIECES
+
+
+def test_a_segment_that_is_full_too_soon_has_the_rest_of_the_zeros_written_at_once() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk, LARGE)
+    for _ in range(PIECES // 2):
+        journal.prepare_spare()
+    assert not journal.has_spare
+    disk.trace.clear()
+    slot = 1
+    while journal.segments == 1:
+        write(journal, slot, 1, size=LARGE // 8)
+        slot += 1
+    syncs = disk.trace.count(("sync", "spare-2"))
+    assert syncs == PIECES // 2 + len({"its header", "its first record"})
+    assert disk.count("create") == 0
+
+
+@pytest.fixture
+def spares() -> tuple[Spares, MemoryDisk]:
+    disk = MemoryDisk()
+    return Spares(Directory(disk, DIRECTORY), LARGE), disk
+
+
+def test_what_was_in_a_file_is_gone_before_it_is_used_again(
+    spares: tuple[Spares, MemoryDisk],
+) -> None:
+    taken, disk = spares
+    for name in ("old-1", "old-2"):
+        handle = disk.create(DIRECTORY / name)
+        disk.write(handle, b"x" * LARGE, 0)
+        disk.close(handle)
+        taken.recycle(name, LARGE)
+    for number in (1, 2):
+        assert not taken.is_ready
+        name, file = taken.take(LARGE)
+        assert name == f"spare-{number}"
+        assert file.read(LARGE + 1, 0) == bytes(LARGE)
+        file.close()
+        assert disk.after_power_cut(names_kept=True).files[DIRECTORY / name].data == bytes(LARGE)
+
+
+class Meddled(MemoryDisk):
+    """Does something when it is read from some way into a file."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.meddle: Callable[[], None] | None = None
+        self.was_meddled = False
+
+    @override
+    def read(self, handle: int, count: int, offset: int) -> bytes:
+        if self.meddle is not None and offset > READ_BYTES:
+            meddle, self.meddle = self.meddle, None
+            meddle()
+            self.was_meddled = True
+        return super().read(handle, count, offset)
+
+
+def reused(journal: Journal, through: int) -> None:
+    """Forget, and write over what was forgotten."""
+    assert journal.forget(0, Slot(through)) == 2
+    while not journal.has_spare:
+        journal.prepare_spare()
+
+
+def long_journal() -> tuple[Journal, Meddled, int]:
+    """Return a journal with three segments, its disk, and how many slots are decided in it."""
+    disk = Meddled()
+    journal = open_journal(disk, LARGE)
+    slot = 1
+    while journal.segments < 3:
+        write(journal, slot, 1, size=LARGE // 50)
+        slot += 1
+    return journal, disk, slot - 2
+
+
+def test_a_reader_whose_file_is_used_again_meanwhile_finds_nothing_more_and_no_damage() -> None:
+    journal, disk, through = long_journal()
+    reader = journal.reader()
+    disk.meddle = lambda: reused(journal, through)
+    found = reader.decided(0, Slot(1), Slot(through), 10**9)
+    assert [decision.slot for decision in found] == list(range(1, len(found) + 1))
+    assert 0 < len(found) < 50
+    assert disk.was_meddled
+    # What is left can be read as before.
+    first = journal.kept_from(0)
+    found = reader.decided(0, first, Slot(through), 10**9)
+    assert [decision.slot for decision in found] == list(range(first, through + 1))
+
+
+def test_an_audit_whose_file_is_used_again_meanwhile_goes_on_and_finds_no_damage() -> None:
+    journal, disk, through = long_journal()
+    disk.meddle = lambda: reused(journal, through)
+    notes: list[str] = []
+    assert sum(journal.audit(notes.append)) > 0
+    assert disk.was_meddled
+    assert notes == []
+
+
+def test_a_header_that_is_overwritten_while_it_is_audited_is_not_noted() -> None:
+    journal, disk, through = long_journal()
+    notes: list[str] = []
+    audit = journal.audit(notes.append)
+    right = disk.read
+
+    def read(handle: int, count: int, offset: int) -> bytes:
+        reused(journal, through)
+        disk.read = right  # type: ignore[method-assign]
+        whole = right(handle, count, offset)
+        # As if the first half had been read before.
+        return sound[: count // 2] + whole[count // 2 :]
+
+    sound = bytes(disk.files[Path(DIRECTORY / "journal-0000000001.log")].data[:8192])
+    disk.read = read  # type: ignore[method-assign]
+    assert sum(audit) > 0
+    assert notes == []
