@@ -19,8 +19,14 @@ from kvpaxos.journal.recovery import SPARE, opened
 SPARES_MAX: Final = 2
 """One for the next segment, and one that was forgotten meanwhile, for the one after that."""
 
-READY_AT: Final = 0.5
-"""How much of a segment is used when the next one is ready, if the disk keeps up."""
+FILLED_WITHIN: Final = 0.5
+"""Out of a file that was forgotten, the next segment is ready when so much of this one is used."""
+
+MADE_FROM: Final = 0.5
+"""If none was forgotten until so much of this one is used, a file is made. That takes more room."""
+
+MADE_WITHIN: Final = 0.25
+"""And such a file is ready when so much more of this one is used."""
 
 _PIECE: Final = bytes(256 * 1024)
 """Zeros are synced in pieces, so that no sync of the journal waits behind all of them."""
@@ -29,7 +35,7 @@ _PIECE: Final = bytes(256 * 1024)
 class _Spare:
     """A file that is being filled with zeros, from its front.
 
-    :param forgotten: whether the file is there, full of something else.
+    :ivar forgotten: whether the file was there before, full of something else.
     :ivar zeros: so many bytes of it are zeros, durably.
     """
 
@@ -37,9 +43,9 @@ class _Spare:
         self.name = name
         self.size = size
         self.zeros = 0
+        self.forgotten = forgotten
         self._directory = directory
         self._file: File | None = None
-        self._forgotten = forgotten
 
     @property
     def is_ready(self) -> bool:
@@ -55,7 +61,7 @@ class _Spare:
     def fill(self) -> None:
         """Fill one more piece."""
         if self._file is None:
-            bring = self._open if self._forgotten else self._directory.create
+            bring = self._open if self.forgotten else self._directory.create
             self._file = bring(self.name)
         piece = _PIECE[: self.size - self.zeros]
         self._file.write(piece, self.zeros)
@@ -70,7 +76,7 @@ class _Spare:
     def delete(self) -> None:
         """Delete the file, if there is one."""
         self.close()
-        if self._forgotten or self._file is not None:
+        if self.forgotten or self._file is not None:
             self._directory.remove(self.name)
 
     def _open(self, name: str) -> File:
@@ -108,14 +114,15 @@ class Spares:
     def is_due(self, used: float) -> bool:
         """Whether `prepare` should be called once more.
 
-        Zeros are written as what they are for is used up: a little now and then, never many at
-        once.
+        Zeros are written as the current segment is used: a little now and then, never many at once.
 
-        :param used: how much of the current segment is, as a share of 1.
+        :param used: how much of it is, as a share of 1.
         """
-        zeros = sum(spare.zeros for spare in self._spares[:1])
-        piece = min(len(_PIECE), self._segment_bytes - zeros)
-        return piece > 0 and zeros + piece <= used / READY_AT * self._segment_bytes
+        spare = next(iter(self._spares), None)
+        if spare is None:
+            return used >= MADE_FROM
+        due = used / FILLED_WITHIN if spare.forgotten else (used - MADE_FROM) / MADE_WITHIN
+        return not spare.is_ready and spare.zeros <= due * self._segment_bytes
 
     def prepare(self) -> bool:
         """Fill one more piece of the first one, unless that is ready.

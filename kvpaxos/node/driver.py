@@ -273,7 +273,7 @@ class Driver:
         What waits for something else, as for an open slot to be decided, waits for no time.
         """
         role, gathering = self.replica.role, self._gathering
-        if not isinstance(role, Leading) or not role.is_gathering:
+        if not isinstance(role, Leading) or not role.has_queued:
             return
         wait_s = role.gathers_until - self._monotonic()
         if wait_s <= 0:

@@ -231,7 +231,7 @@ class Leading:
         return 0.0 if queued >= self._usual else min(self._rests_until, at_most)
 
     @property
-    def is_gathering(self) -> bool:
+    def has_queued(self) -> bool:
         """Whether anything is queued."""
         return bool(self._queue)
 

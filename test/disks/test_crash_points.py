@@ -148,7 +148,7 @@ def name_before_sync(directory: Directory, spares: Spares, header: Header) -> Fi
 
 
 def used_as_it_is(self: _Spare, *, fill: Callable[[_Spare], None] = _Spare.fill) -> None:
-    if not self._forgotten:
+    if not self.forgotten:
         fill(self)
         return
     self._file = self._open(self.name)

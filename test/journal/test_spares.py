@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -12,7 +13,13 @@ from typing_extensions import override
 from kvpaxos.journal.files import Directory
 from kvpaxos.journal.log import Journal
 from kvpaxos.journal.reader import READ_BYTES
-from kvpaxos.journal.spares import READY_AT, SPARES_MAX, Spares
+from kvpaxos.journal.spares import (
+    FILLED_WITHIN,
+    MADE_FROM,
+    MADE_WITHIN,
+    SPARES_MAX,
+    Spares,
+)
 from kvpaxos.paxos.ballot import Slot
 from test.journal.disks import DIRECTORY, MemoryDisk
 from test.journal.values import SEGMENT_BYTES, decided, open_journal, vote, write_batches
@@ -75,26 +82,65 @@ def test_a_file_of_another_size_is_deleted() -> None:
     assert gone == [("rename", "journal-0000000001.log"), ("remove", "journal-0000000002.log")]
 
 
-def test_zeros_are_written_as_the_segment_is_used_and_are_complete_when_half_of_it_is() -> None:
+@dataclass(frozen=True)
+class Pace:
+    """From where on zeros are written, as a share of the current segment, and for how long."""
+
+    name: str
+    since: float
+    within: float
+    forgets: bool
+
+
+PACES: Final = [
+    Pace("from the start, to a file that was forgotten", 0.0, FILLED_WITHIN, forgets=True),
+    Pace("later and faster, to one that is made", MADE_FROM, MADE_WITHIN, forgets=False),
+]
+
+
+@pytest.mark.parametrize("pace", PACES, ids=[pace.name for pace in PACES])
+def test_zeros_are_written_little_by_little_as_the_segment_is_used(pace: Pace) -> None:
+    journal = open_journal(MemoryDisk(), LARGE)
+    slot = 1
+    while journal.segments < 2:
+        write(journal, slot, 1, size=LARGE // 160)
+        slot += 1
+    if pace.forgets:
+        assert journal.forget(0, Slot(slot - 2)) == 1
+    done, used = 0, 0.0
+    while not journal.has_spare:
+        assert used < pace.since + pace.within
+        write(journal, slot, 1, size=LARGE // 160)
+        slot += 1
+        if journal.wants_spare:
+            assert journal.prepare_spare()
+            done += 1
+        used = 1 - journal._segment.free_bytes / LARGE
+        due = (used - pace.since) / pace.within
+        assert done == (0 if due < 0 else min(PIECES, 1 + int(due * PIECES)))
+
+
+@pytest.mark.parametrize("share", [0.3, 0.95, 1.05, 1.3])
+def test_however_often_segments_are_forgotten_there_are_three_files_at_the_most(
+    share: float,
+) -> None:
+    """The states of nodes are flushed after some bytes, too, which are not those of a segment.
+
+    :param share: how much of a segment is written from one time to the next.
+    """
     disk = MemoryDisk()
     journal = open_journal(disk, LARGE)
-    path = DIRECTORY / "spare-2"
-    done = 0
-    for slot in range(1, 200):
-        write(journal, slot, 1, size=LARGE // 160)
-        pieces = 0
+    written, files = 0, set()
+    for slot in range(1, 1000):
+        write(journal, slot, 1, size=LARGE // 20)
         while journal.wants_spare:
             assert journal.prepare_spare()
-            pieces += 1
-        assert pieces <= 1
-        done += pieces
-        used = 1 - journal._segment.free_bytes / LARGE
-        assert done == min(PIECES, int(used / READY_AT * PIECES))
-        assert len(disk.files[path].data) == done * LARGE // PIECES if done else True
-        if journal.has_spare:
-            assert used >= READY_AT
-            break
-    assert done == PIECES
+        files.add(len(disk.files) - len({"lock"}))
+        written += LARGE // 20
+        if written >= share * LARGE:
+            written -= int(share * LARGE)
+            journal.forget(0, Slot(slot - 1))
+    assert max(files) == (3 if share > 1 else 2)
 
 
 def test_a_segment_that_is_full_too_soon_has_the_rest_of_the_zeros_written_at_once() -> None:

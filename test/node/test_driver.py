@@ -476,7 +476,7 @@ def test_commands_that_wait_for_something_else_than_time_keep_nobody_busy(alone:
         write(alone)
         alone.clock.advance(0.02)
     alone.receive(Forward((Command(A, LIFE + 1, 1, 0, BODY),), 0), sender=A)
-    assert leading(alone).is_gathering
+    assert leading(alone).has_queued
     steps = alone.driver.steps
     alone.clock.pump([0.001] * 40)
     assert alone.driver.steps - steps <= 2, "ticks alone"

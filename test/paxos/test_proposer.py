@@ -305,9 +305,9 @@ class TestGathersUntil:
 
     def test_it_gathers_if_anything_is_queued(self) -> None:
         role = self.leading()
-        assert not role.is_gathering
+        assert not role.has_queued
         role.admit(commands(1, 1))
-        assert role.is_gathering
+        assert role.has_queued
 
 
 @dataclass(frozen=True)
