@@ -247,11 +247,12 @@ class Disk:
         for item in work:
             if isinstance(item, _Forget):
                 self.journal.forget(*item)
-        if self.journal.wants_spare and not self._preparing:
+        # Whoever waits for room is to be told of it, though no spare be needed yet.
+        if self.journal.wants_spare or (self.cramped and not self.journal.has_spare):
             self._want_spare()
 
     def _want_spare(self) -> None:
-        if self._monotonic() >= self._spare_due:
+        if not self._preparing and self._monotonic() >= self._spare_due:
             self._preparing = True
             self._jobs.put(self._prepare_spare)
 

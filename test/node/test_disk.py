@@ -359,6 +359,30 @@ def test_whoever_asks_for_room_has_it_tried_again_without_a_record_to_write(benc
     assert not bench.disk.seek_room()
 
 
+def test_whoever_asks_for_room_is_told_of_it_although_a_new_segment_has_begun(bench: Bench) -> None:
+    refused = True
+
+    def full(name: str) -> None:
+        if name == "create" and refused:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    bench.files.fault = full
+    for slot in range(1, 13):
+        bench.disk.append(0, [vote(slot, size=1000)])
+        bench.until_durable(slot)
+    bench.reactor.until(bench.disk.seek_room)
+    refused = False
+    slot = 13
+    while bench.journal.segments == 1:
+        bench.disk.append(0, [vote(slot, size=1000)])
+        bench.until_durable(slot)
+        slot += 1
+    assert bench.disk.cramped
+    bench.now += SPARE_RETRY_S
+    bench.reactor.until(lambda: not bench.disk.seek_room())
+    assert bench.journal.has_spare
+
+
 @pytest.mark.parametrize("name", ["write", "sync"])
 def test_a_refusal_is_reported_once_and_ends_all_writing(bench: Bench, name: str) -> None:
     bench.disk.append(0, [vote(1)])
