@@ -37,6 +37,9 @@ LOOK_S: Final = 0.005
 HELD_UP_S: Final = 0.02
 """A bystander that took longer for something was held up."""
 
+CATCHES_UP: Final = 2.0
+"""At half of what nodes can do, what has come in a pause is done with after as long again."""
+
 ENDLESS: Final = 2**62
 """More writes than are ever made."""
 
@@ -169,7 +172,7 @@ class Bystanders:
     def explain(self, began: float, wait: float) -> bool:
         """Whether a wait would not have been long without the time in which one was held up."""
         pauses = [pause for some in self.pauses.values() for pause in some]
-        return own_share(began, wait, pauses) <= PAUSE_S
+        return own_share(began, wait, with_backlog(pauses)) <= PAUSE_S
 
     def tell(self, tell: Say) -> None:
         """Say when they were held up."""
@@ -180,6 +183,11 @@ class Bystanders:
         receiver, sender = Pipe(duplex=False)
         Process(target=_stand_by, args=(self._ended, sender, work), daemon=True).start()
         return what, receiver
+
+
+def with_backlog(pauses: Waits) -> Waits:
+    """Return until when each of ``pauses`` was felt: what has come in it waits for its turn."""
+    return [(began, held * CATCHES_UP) for began, held in pauses]
 
 
 def own_share(began: float, wait: float, pauses: Waits) -> float:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from test.big.load import Waits, own_share
+from test.big.load import Waits, own_share, with_backlog
 
 
 @pytest.mark.parametrize(
@@ -23,3 +23,11 @@ from test.big.load import Waits, own_share
 )
 def test_a_wait_is_its_own_where_nobody_else_was_held_up(pauses: Waits, own_s: float) -> None:
     assert own_share(10.0, 0.25, pauses) == own_s
+
+
+def test_a_pause_is_felt_until_what_has_come_in_it_is_done_with() -> None:
+    felt = with_backlog([(10.0, 0.125), (11.0, 0.25)])
+    assert felt == [(10.0, 0.25), (11.0, 0.5)]
+    # It began after the pause, but not after all those that wait since then.
+    assert own_share(10.1875, 0.0625, felt) == 0.0
+    assert own_share(10.25, 0.0625, felt) == 0.0625
