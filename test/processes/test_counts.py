@@ -42,16 +42,17 @@ def _set(node: Node, key: str) -> bool:
     return node.ask("POST", "/kv/set", key=key, value="v").done
 
 
-def test_a_serial_write_costs_every_node_one_sync(three: Cluster) -> None:
+def test_a_serial_write_costs_a_majority_one_sync_each_and_no_node_more(three: Cluster) -> None:
     leader = three.leader()
     assert _set(leader, "warm-up")
     before = _settled(three.nodes)
     assert all(_set(leader, str(number)) for number in range(SERIAL))
     assert three.leader() is leader
     spent = [after - b for after, b in zip(_settled(three.nodes), before, strict=True)]
-    # A follower may meet two Accepts at once, which then share a sync; never the other way.
+    # One that is slow, be it the leader, may sync two votes at once; never the other way.
     assert max(spent) <= SERIAL
-    assert spent[three.nodes.index(leader)] == SERIAL
+    # Two have each write on their disks before the next one begins.
+    assert sum(spent) >= 2 * SERIAL
 
 
 def test_concurrent_writers_share_syncs(three: Cluster) -> None:
