@@ -61,8 +61,8 @@ class _Spare:
     def fill(self) -> None:
         """Fill one more piece."""
         if self._file is None:
-            bring = self._open if self.forgotten else self._directory.create
-            self._file = bring(self.name)
+            place, name = self._directory, self.name
+            self._file = opened(place, name) if self.forgotten else place.create(name)
         piece = _PIECE[: self.size - self.zeros]
         self._file.write(piece, self.zeros)
         self._file.sync()
@@ -78,9 +78,6 @@ class _Spare:
         self.close()
         if self.forgotten or self._file is not None:
             self._directory.remove(self.name)
-
-    def _open(self, name: str) -> File:
-        return opened(self._directory, name)
 
 
 class Spares:

@@ -12,6 +12,7 @@ from kvpaxos.journal import log
 from kvpaxos.journal.files import Directory, File
 from kvpaxos.journal.format import segment_name
 from kvpaxos.journal.header import Header, encode_header
+from kvpaxos.journal.recovery import opened
 from kvpaxos.journal.segment import SegmentWriter
 from kvpaxos.journal.spares import Spares, _Spare
 from kvpaxos.paxos.ballot import Ballot
@@ -151,7 +152,7 @@ def used_as_it_is(self: _Spare, *, fill: Callable[[_Spare], None] = _Spare.fill)
     if not self.forgotten:
         fill(self)
         return
-    self._file = self._open(self.name)
+    self._file = opened(self._directory, self.name)
     self.zeros = self.size
 
 

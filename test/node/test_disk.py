@@ -339,7 +339,9 @@ def test_without_room_for_the_next_segment_it_goes_on_and_asks_again_later(bench
     assert bench.failed == []
 
 
-def test_whoever_asks_for_room_has_it_tried_again_without_a_record_to_write(bench: Bench) -> None:
+def fill_without_room(bench: Bench) -> None:
+    """Write until the next segment is due, which finds no room, and neither will it from now on."""
+
     def full(name: str) -> None:
         if name == "create":
             raise OSError(errno.ENOSPC, "No space left on device")
@@ -349,6 +351,10 @@ def test_whoever_asks_for_room_has_it_tried_again_without_a_record_to_write(benc
         bench.disk.append(0, [vote(slot, size=1000)])
         bench.until_durable(slot)
     bench.reactor.until(bench.disk.seek_room)
+
+
+def test_whoever_asks_for_room_has_it_tried_again_without_a_record_to_write(bench: Bench) -> None:
+    fill_without_room(bench)
     bench.files.fault = None
     records, syncs = bench.disk.number, bench.journal.syncs
     bench.now += SPARE_RETRY_S
@@ -360,18 +366,8 @@ def test_whoever_asks_for_room_has_it_tried_again_without_a_record_to_write(benc
 
 
 def test_whoever_asks_for_room_is_told_of_it_although_a_new_segment_has_begun(bench: Bench) -> None:
-    refused = True
-
-    def full(name: str) -> None:
-        if name == "create" and refused:
-            raise OSError(errno.ENOSPC, "No space left on device")
-
-    bench.files.fault = full
-    for slot in range(1, 13):
-        bench.disk.append(0, [vote(slot, size=1000)])
-        bench.until_durable(slot)
-    bench.reactor.until(bench.disk.seek_room)
-    refused = False
+    fill_without_room(bench)
+    bench.files.fault = None
     slot = 13
     while bench.journal.segments == 1:
         bench.disk.append(0, [vote(slot, size=1000)])
