@@ -54,6 +54,7 @@ _BLOOM_BITS: Final = 10
 _READ_AHEAD_BYTES: Final = 256 * 1024
 _LOG_BYTES_MAX: Final = 1024 * 1024
 _LOGS_KEPT: Final = 2
+_MANIFEST_BYTES_MAX: Final = 1024 * 1024
 COLUMN_FAMILY: Final = "default"
 """The only one."""
 
@@ -344,6 +345,8 @@ def rocks_options(memory_bytes: int) -> Options:
     options.set_stats_persist_period_sec(0)
     options.set_max_log_file_size(_LOG_BYTES_MAX)
     options.set_keep_log_file_num(_LOGS_KEPT)
+    # It has a line for every flush ever made, and is read at each start.
+    options.set_max_manifest_file_size(_MANIFEST_BYTES_MAX)
     return options
 
 

@@ -16,6 +16,7 @@ from typing import cast
 import pytest
 from rocksdict import Rdict, WriteBatch
 
+from kvpaxos.engine import rocks
 from kvpaxos.engine.rocks import MEMORY_BYTES_MIN, RocksEngine
 from kvpaxos.errors import DiskError, StartError, StateClosed, StateDamaged
 
@@ -98,6 +99,25 @@ def test_a_flush_empties_the_write_buffers(directory: Path) -> None:
     after = engine.sizes()
     assert before["unflushed_bytes"] > 300_000 > after["unflushed_bytes"]
     assert before["file_bytes"] == 0 < after["file_bytes"]
+    engine.close()
+
+
+def test_what_rocksdb_keeps_of_itself_does_not_grow_with_the_number_of_flushes(
+    directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bound = 16 * 1024
+    monkeypatch.setattr(rocks, "_LOG_BYTES_MAX", bound)
+    monkeypatch.setattr(rocks, "_MANIFEST_BYTES_MAX", bound)
+    engine = RocksEngine(directory)
+    for number in range(300):
+        engine.write({b"key": b"%d" % number})
+        engine.flush()
+    engine.close()
+    # A file ends with what made it too long, and an old log is kept beside the new one.
+    for what, most in (("LOG", 3 * bound), ("MANIFEST", 2 * bound)):
+        assert 0 < sum(file.stat().st_size for file in directory.glob(f"{what}*")) < most
+    engine = RocksEngine(directory)
+    assert engine.get(b"key") == b"299"
     engine.close()
 
 
