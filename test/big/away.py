@@ -19,6 +19,7 @@ from typing import Any, Final
 
 from test.big.load import (
     ENDLESS,
+    TRIAL_S,
     Load,
     Say,
     Waits,
@@ -36,9 +37,6 @@ VALUE_BYTES: Final = 1000
 CONNECTIONS: Final = 12
 MISSED_CONNECTIONS: Final = 200
 """What the node misses is written as fast as may be."""
-
-TRIAL_S: Final = 10.0
-"""So long the nodes are given all that they can take, to know what half of it is."""
 
 USUAL_S: Final = 30.0
 """So long it is looked how they do with that half."""

@@ -40,6 +40,13 @@ HELD_UP_S: Final = 0.02
 CATCHES_UP: Final = 2.0
 """At half of what nodes can do, what has come in a pause is done with after as long again."""
 
+TRIAL_S: Final = 30.0
+"""So long nodes are given all that they can take, to know what half of it is.
+
+In the first seconds no state is flushed and no segment forgotten: that is more than they can go on
+with.
+"""
+
 ENDLESS: Final = 2**62
 """More writes than are ever made."""
 

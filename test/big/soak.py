@@ -23,6 +23,7 @@ from typing import Final
 
 from test.big.load import (
     ENDLESS,
+    TRIAL_S,
     VALUE,
     Load,
     Say,
@@ -38,9 +39,6 @@ WRITES: Final = 1_000_000
 RATE: Final = 100.0
 KEYS: Final = 4
 CONNECTIONS: Final = 12
-
-TRIAL_S: Final = 10.0
-"""So long the nodes are given all that they can take, to know what half of it is."""
 
 LOOK_S: Final = 10.0
 
