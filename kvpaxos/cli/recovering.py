@@ -15,7 +15,7 @@ from kvpaxos.cli.remains import Remains, remains, stopped
 from kvpaxos.cli.report import NodeReport
 from kvpaxos.cli.statuses import REFUSED, Told, say
 from kvpaxos.errors import ConfigError
-from kvpaxos.node.recovery import GROUP
+from kvpaxos.node.recovery import GROUP, check_restored
 from kvpaxos.node.settings import read_settings
 from kvpaxos.store.backup import Header
 
@@ -48,6 +48,7 @@ def recover(wanted: Wanted, *, as_json: bool) -> None:
             " recovered."
         )
     directory = Path(wanted.data or cluster.node(wanted.node).data)
+    check_restored(directory)
     limit = cluster.limits.value_bytes_max
     with (
         stopped(directory),

@@ -2,7 +2,7 @@
 
 A data directory is made in an order in which no part of it can be taken for the whole: the journal
 comes first, and says through which slot the state goes; the state says so itself with its last
-write. A node refuses to start between the two.
+write. Meanwhile a file lies beside them, and while that is there no node starts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Final
 
 from kvpaxos.cli.archive import described, read, reader_of
 from kvpaxos.cli.aside import in_the_way, set_aside
@@ -23,18 +22,16 @@ from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.engine.rocks import RocksEngine
 from kvpaxos.engine.shelf import STATE
 from kvpaxos.errors import BackupUnreadable, ConfigError
+from kvpaxos.journal.files import OS_FILES
 from kvpaxos.journal.log import Journal
 from kvpaxos.node.preflight import check_directory
-from kvpaxos.node.recovery import GROUP
+from kvpaxos.node.recovery import GROUP, UNFINISHED, check_restored
 from kvpaxos.node.settings import read_settings
 from kvpaxos.node.state import State
 from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.records import Installed
 from kvpaxos.store.backup import Header
 from kvpaxos.store.restoration import Restoration
-
-UNFINISHED: Final = "restore-unfinished"
-"""Lies in a data directory as long as a restore is not through with it."""
 
 
 def restore(
@@ -96,11 +93,7 @@ def _check_empty(node: NodeConfig) -> None:
         names = in_the_way(directory)
     except OSError as error:
         raise ConfigError(f"{directory}: {error.strerror}; let this user read it.") from None
-    if UNFINISHED in names:
-        raise ConfigError(
-            f"{directory} holds what a restore has left that did not end; remove that directory,"
-            " or add --set-aside, and restore again."
-        )
+    check_restored(directory)
     if names:
         raise ConfigError(
             f"{directory} is not empty, and {node.node} can be restored into an empty directory"
@@ -131,6 +124,7 @@ def _fill(
 ) -> tuple[Header, int]:
     unfinished = directory / UNFINISHED
     unfinished.touch()
+    OS_FILES.sync_directory(directory)
     reader = reader_of(str(path))
     pieces = read(path, reader, f"restore {node.node}")
     first = next(pieces, [])
@@ -150,7 +144,9 @@ def _fill(
         restoration.finish(header.count, header.revision)
         engine.flush()
         state = State(engine, GROUP, value_bytes_max=cluster.limits.value_bytes_max)
-        unfinished.unlink()
         state.commit(Slot(header.slot))
         engine.flush()
-        return header, state.machine.digest
+        digest = state.machine.digest
+    unfinished.unlink()
+    OS_FILES.sync_directory(directory)
+    return header, digest

@@ -19,10 +19,11 @@ from kvpaxos.errors import (
     ConfigError,
     DiskError,
     JournalDamaged,
+    StartError,
     StateDamaged,
 )
 from kvpaxos.journal.inspection import Inspection, owner
-from kvpaxos.node.recovery import GROUP
+from kvpaxos.node.recovery import GROUP, check_restored
 from kvpaxos.node.state import State
 from kvpaxos.store.intake import Tally
 from kvpaxos.store.limits import VALUE_BYTES_MAX
@@ -108,6 +109,10 @@ def _verify_node(directory: Path, verdict: Verdict) -> None:
             )
         return {"first_slot": first, "last_slot": last, "empty": inspection.empty}
 
+    try:
+        check_restored(directory)
+    except StartError as error:
+        verdict.troubles.append(str(error))
     verdict.look(look_at_journal, "journal", journal)
     verdict.look(_state, "state", state)
     if not verdict.troubles:

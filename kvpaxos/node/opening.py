@@ -25,7 +25,7 @@ from kvpaxos.journal.memory import MemoryFiles, StandInFiles
 from kvpaxos.journal.mending import Mending
 from kvpaxos.journal.recovery import recover
 from kvpaxos.journal.reserve import release
-from kvpaxos.node.recovery import check_owner
+from kvpaxos.node.recovery import check_owner, check_restored
 from kvpaxos.node.repairs import JOURNAL, Repairs
 from kvpaxos.paxos.records import Forming
 
@@ -54,7 +54,8 @@ def open_journal(
     :param open_at: opens the journal in a directory that is no directory of this machine.
     :param files: what that is on.
     :param shelf: returns the place of the state, if it is not on this machine either.
-    :raises StartError: it is another node's, in use, or of another version.
+    :raises StartError: it is another node's, in use, or of another version; or a restore has not
+        come to its end there.
     :raises JournalDamaged: it is damaged, and there is no other member.
     :raises DiskError: the disk refuses.
     """
@@ -65,6 +66,7 @@ def open_journal(
         size = min(size, VOLATILE_SEGMENT_BYTES)
         return Journal.open(path, segment_bytes=size, files=MemoryFiles())
 
+    check_restored(path.parent)
     room = partial(release, path.parent)
     open_at = open_at or partial(Journal.open, segment_bytes=size, make_room=room)
     try:

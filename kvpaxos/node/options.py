@@ -23,6 +23,7 @@ from kvpaxos.config.cluster import ClusterConfig, NodeConfig
 from kvpaxos.config.endpoints import EndpointError
 from kvpaxos.errors import ConfigError, KvPaxosError, StartError
 from kvpaxos.node import logs, preflight
+from kvpaxos.node.recovery import check_restored
 from kvpaxos.node.replacement import is_marked
 from kvpaxos.node.settings import SETTINGS_FILE, read_settings
 from kvpaxos.version import VERSION
@@ -124,6 +125,7 @@ class Options(usage.Options):
             preflight.check_places(self.node_config())
             if not self.cluster_config().options.volatile:
                 preflight.check_directory(self.node_config())
+                check_restored(Path(self.node_config().data))
 
     def _settle(self) -> None:
         """Make one whole of the settings file and the options."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Final
 
 from kvpaxos.errors import StartError
@@ -19,6 +20,9 @@ GROUP: Final = 0
 
 REPLAY_BYTES_MAX: Final = 4 * 1024 * 1024
 """How much of the journal is read, and written to the state, at once."""
+
+UNFINISHED: Final = "restore-unfinished"
+"""Lies in a data directory as long as a restore is not through with it."""
 
 _NOTHING: Final = GroupRecovered(ZERO_BALLOT, {}, NO_SLOT, FIRST_SLOT)
 
@@ -124,6 +128,18 @@ def formation_of(
         may_rejoin=may_rejoin,
         is_mending=is_mending,
     )
+
+
+def check_restored(directory: Path) -> None:
+    """See whether a restore into ``directory``, if there was one, came to its end.
+
+    :raises StartError: if not: nothing in it can be relied upon, or mended with the help of others.
+    """
+    if (directory / UNFINISHED).exists():
+        raise StartError(
+            f"{directory} holds what a restore has left that did not end; remove that directory,"
+            " or add --set-aside, and restore again."
+        )
 
 
 def check_owner(forming: Forming | None, node: str, members: Sequence[str]) -> None:

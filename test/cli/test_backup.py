@@ -22,7 +22,10 @@ from kvpaxos.engine.memory import MemoryEngine
 from kvpaxos.engine.rocks import RocksEngine
 from kvpaxos.errors import BackupDamaged, BackupUnreadable, StartError
 from kvpaxos.journal.log import Journal
+from kvpaxos.node.opening import open_journal
 from kvpaxos.node.recovery import origin_of, replay
+from kvpaxos.node.repairs import Repairs
+from kvpaxos.node.settings import read_settings
 from kvpaxos.node.state import State
 from kvpaxos.store.backup import FRAME_BYTES_MAX, Header
 from kvpaxos.store.commands import Set
@@ -128,6 +131,8 @@ def test_what_is_no_backup_is_refused(shell: Shell) -> None:
     assert entries(shell) == UNTOUCHED
 
 
+LEFT = "what a restore has left that did not end"
+
 DIES = """
 import os, sys
 from kvpaxos.{module} import {owner}
@@ -143,6 +148,8 @@ main(["restore", "it.kvb", "--settings", "two.conf", "--node", "n01"])
         ("store.restoration", "Restoration", "add"),
         ("store.restoration", "Restoration", "finish"),
         ("node.state", "State", "commit"),
+        # All of it is on the disk then; but that it is, nobody has said.
+        ("engine.rocks", "RocksEngine", "close"),
     ],
 )
 def test_what_a_killed_restore_leaves_does_not_start(
@@ -155,15 +162,18 @@ def test_what_a_killed_restore_leaves_does_not_start(
         check=False,
     )
     assert died.returncode == 9
-    again = restore(shell, "--node", "n01")
-    assert again.status == 2
-    data = shell.directory / "n01"
-    with (
-        closing(Journal.open(data / "journal")) as journal,
-        closing(RocksEngine(data / "state")) as engine,
-        pytest.raises(StartError, match="state"),
-    ):
-        replay(journal, State(engine, GROUP, value_bytes_max=VALUE_BYTES_MAX), alone=True)
+    for command in (["restore", "it.kvb", "--node", "n01"], ["recover", "--node", "n01"]):
+        done = shell.run(*command, "--settings", "two.conf")
+        assert (done.status, LEFT in done.errors) == (2, True)
+    done = shell.run("verify", "n01")
+    assert (done.status, LEFT in done.errors, b"is whole" in done.output) == (1, True, False)
+    cluster = read_settings(str(shell.directory / "two.conf"))
+    config = cluster.node("n01")
+    with pytest.raises(StartError, match=LEFT):
+        open_journal(cluster, config, Repairs(Path(config.data)))
+    # And it can be done again.
+    assert restore(shell, "--node", "n01", "--set-aside").status == 0
+    open_journal(cluster, config, Repairs(Path(config.data))).close()
 
 
 def test_a_restored_node_starts_and_says_with_what_it_begins(shell: Shell) -> None:
