@@ -125,8 +125,9 @@ def _not_after(node: NodeId, run: Run, last: Run) -> str | None:
         return None
     if run.number == last.number:
         return (
-            f"two processes call themselves {node} in run {run.boot} of its disk:"
-            " one of them runs on a copy. Stop it, or both may contradict each other's votes"
+            f"two processes call themselves {node} in run {run.boot} of its disk: one of them runs"
+            " on a copy, or ran before, and this one on an older copy. Keep the right one only, or"
+            " both may contradict each other's votes"
         )
     if run.number < last.number:
         return (

@@ -149,7 +149,7 @@ class Node(MultiService):
             monotonic=self._monotonic,
             threads=self._platform.threads,
         )
-        self._space.cramped = self._disk.seek_room
+        self._space.cramped, self._space.gone = self._disk.seek_room, self.halt
         self._persister = self._make_persister(durable)
         self._states = self._make_states()
         trust = self._states.comparer

@@ -72,6 +72,10 @@ class Marks:
         return {**asdict(self), **others}
 
 
+class PlaceGone(DiskError):
+    """A directory of a running node is there no more. The node must stop, and vote for nothing."""
+
+
 class Seen(NamedTuple):
     """What a look at the disk found.
 
@@ -127,6 +131,11 @@ class Room:
     def _free_at(self, place: Path) -> int:
         try:
             return self._free(place)
+        except FileNotFoundError as error:
+            raise PlaceGone(
+                f"{place} is gone while this node runs, and with it all that the node would write"
+                " there; find out whether its disk is still mounted, and start the node again"
+            ) from error
         except OSError as error:
             raise refusal(place, "measure", error) from error
 
@@ -140,6 +149,8 @@ class Space(Service):
     :param room: None for a node that keeps nothing on a disk: then there is nothing to see.
     :ivar cramped: is asked at every look whether the journal lacks room, whatever the disk tells:
         there may be a quota.
+    :ivar gone: is told if a directory is there no more: files in it can still be written to, but
+        nobody would find them again.
     :ivar alarm: why this node takes no writes but deletions, or None if it takes all.
     :ivar free: the bytes that were free lately, or None if the disk does not tell.
     :ivar held: whether the reserve is there.
@@ -156,6 +167,7 @@ class Space(Service):
         threads: Threads = SYSTEM_THREADS,
     ) -> None:
         self.cramped: Callable[[], bool] = lambda: False
+        self.gone: Callable[[PlaceGone], None] = lambda _: None
         self.alarm: str | None = None
         self.free: int | None = None
         self.held = False
@@ -258,7 +270,10 @@ class Space(Service):
 
     def _failed(self, failure: Failure) -> None:
         failure.trap(DiskError)
-        self._blind(failure.getErrorMessage())
+        if isinstance(failure.value, PlaceGone):
+            self.gone(failure.value)
+        else:
+            self._blind(failure.getErrorMessage())
 
     def _blind(self, trouble: str) -> None:
         # It keeps nobody from anything: the journal will notice if there is no room.

@@ -67,10 +67,12 @@ class Bench:
         self.room = room
         self.refuses: int | None = None
         self.looks: list[str] = []
+        self.gone: list[str] = []
         self.reserve = Reserve(directory, RESERVE_BYTES)
         self.reactor = FakeReactor()
         watched = Room((directory,), MARKS, self.reserve, self.free)
         self.space = Space(directory, MARKS, watched, self.reactor)
+        self.space.gone = lambda error: self.gone.append(str(error))
 
     def free(self, _: Path) -> int:
         self.looks.append(threading.current_thread().name)
@@ -257,6 +259,24 @@ async def test_a_disk_that_does_not_tell_is_named_once_and_keeps_nobody_from_any
     bench.refuses = None
     await bench.look()
     assert bench.space.free == PLENTY - RESERVE_BYTES
+    await bench.stop()
+
+
+@pytest_twisted.ensureDeferred
+async def test_a_directory_that_is_there_no_more_is_told_to_whoever_can_stop_the_node(
+    tmp_path: Path, said: Said
+) -> None:
+    bench = Bench(tmp_path, PLENTY)
+    await bench.start()
+    assert bench.gone == []
+    bench.refuses = errno.ENOENT
+    await bench.look()
+    [sentence] = bench.gone
+    assert sentence == (
+        f"{tmp_path} is gone while this node runs, and with it all that the node would write there;"
+        " find out whether its disk is still mounted, and start the node again"
+    )
+    assert said() == []
     await bench.stop()
 
 

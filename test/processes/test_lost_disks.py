@@ -52,6 +52,20 @@ def five(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
+def test_a_node_whose_directory_is_removed_while_it_runs_stops_at_once(three: Cluster) -> None:
+    n01, n02, _ = three.nodes
+    write(n01, "a", KEYS)
+    shutil.rmtree(three.directory / n02.name)
+    n02.wait_for_line("is gone while this node runs")
+    assert n02.process is not None
+    assert n02.process.wait(timeout=START_S) == 1
+    n02.process = None
+    write(n01, "b", KEYS)
+    three.start(n02, options=REJOIN)
+    wait_for_vote(n02)
+    expect(n02, "b", KEYS)
+
+
 def test_a_node_that_was_away_for_too_long_gets_the_state_and_takes_part(three: Cluster) -> None:
     n01, n02, n03 = three.nodes
     write(n01, "before", KEYS)
