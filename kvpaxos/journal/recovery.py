@@ -74,6 +74,10 @@ def recover(directory: Directory) -> Replay | None:
     :raises DamagedRecords: if something that was synced is not whole.
     :raises StartError: if another version wrote it, in a way that this one cannot read.
     """
+    # The last process may have died, or been refused, between giving a segment its name and making
+    # that durable. Nothing that is mended, or sealed, may say of a segment that there is a next one
+    # before that is sure to be found.
+    directory.sync()
     names = directory.names()
     numbers = segment_numbers(names)
     useless = [name for name in names if name.startswith(SPARE)]
@@ -89,9 +93,8 @@ def recover(directory: Directory) -> Replay | None:
         useless += [segment_name(number) for number in numbers if number < first]
     for name in useless:
         directory.remove(name)
-    # Also if nothing was removed: the last process may have died, or been refused, between
-    # giving a segment its name and making that durable.
-    directory.sync()
+    if useless:
+        directory.sync()
     return replay
 
 

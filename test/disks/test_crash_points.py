@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,8 +22,8 @@ from kvpaxos.simulator.contents import SECTOR
 from kvpaxos.simulator.crashes import Left, leavings
 from kvpaxos.simulator.exhaustive import LIVES, Chunk, Count, chunks, sweep
 from kvpaxos.simulator.files import VirtualFiles
-from kvpaxos.simulator.lives import DIRECTORY, ME, Life
-from kvpaxos.simulator.recoveries import Recoveries, Unrecovered
+from kvpaxos.simulator.lives import DIRECTORY, ME, Life, started
+from kvpaxos.simulator.recoveries import Recoveries, Unrecovered, on_changes
 
 HERE = Path("/disk/here")
 
@@ -114,6 +115,52 @@ def test_a_journal_recovers_wherever_the_power_fails_in_its_first_operations() -
     assert len(count.states) > 15
     assert count.during
     assert count.torn
+
+
+class Killed(BaseException):
+    """The process ends here; what it has handed to the system stays."""
+
+
+def after_a_kill(name: str, number: int) -> tuple[VirtualFiles, Life] | None:
+    """Return what a life leaves that is killed before so many of its operations; None if none."""
+    disk = VirtualFiles()
+    disk.make_directory(DIRECTORY)
+    life, left_to_do = Life(disk), [number]
+
+    def count(_: object) -> None:
+        left_to_do[0] -= 1
+        if left_to_do[0] < 0:
+            raise Killed
+
+    disk.before = on_changes(count)
+    try:
+        LIVES[name](life)
+    except Killed:
+        disk.before = None
+        return disk.copy(), life
+    return None
+
+
+@pytest.mark.parametrize("name", LIVES)
+def test_a_journal_recovers_wherever_the_power_fails_in_a_start_after_a_kill(name: str) -> None:
+    count = 0
+    for number in itertools.count():
+        killed = after_a_kill(name, number)
+        if killed is None:
+            break
+        disk, life = killed
+        found: dict[bytes, Left] = {}
+
+        def note(_: object, disk: VirtualFiles = disk, found: dict[bytes, Left] = found) -> None:
+            left_now = leavings(disk.directories()[DIRECTORY], long=False)
+            found.update((one.digest, one) for one in left_now)
+
+        disk.before = on_changes(note)
+        started(disk)
+        for one in found.values():
+            life.claims.check(started(one.disk(DIRECTORY)).recovered)
+        count += len(found)
+    assert count > 30
 
 
 def test_a_sweep_takes_every_operation_of_every_life_once() -> None:
