@@ -26,8 +26,8 @@ from typing import Final, NamedTuple, TypeAlias
 
 from google_crc32c import extend, value
 
-VERSION: Final = 1
-"""The format described here. A journal of another version is not touched."""
+VERSION: Final = 2
+"""The format described here. A journal of another version is not touched. 1 had no `Seen`."""
 
 HEADER_BYTES: Final = 4096
 """One copy of the header."""

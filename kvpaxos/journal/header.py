@@ -19,7 +19,7 @@ from kvpaxos.journal.format import DATA_START, DIGEST_BYTES, HEADER_BYTES, VERSI
 from kvpaxos.journal.state import GroupState, JournalState
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Incarnations
-from kvpaxos.paxos.records import Formed, Forming
+from kvpaxos.paxos.records import Formed, Forming, Seen
 from kvpaxos.wire.codec import count, decode_record, encode_record, incarnations, text, unpack
 
 _MAGIC: Final = b"kvpaxosJ"
@@ -29,7 +29,9 @@ _PREFIX: Final = Struct("<8sII")
 
 _CHECKED_FROM: Final = 12
 
-_Agreed = TypeVar("_Agreed", Forming, Formed)
+_BODY_BYTES_MAX: Final = HEADER_BYTES - _PREFIX.size
+
+_Known = TypeVar("_Known", Forming, Formed, Seen)
 
 
 class GroupHeader(NamedTuple):
@@ -62,6 +64,7 @@ class Header:
     boot: int
     forming: Forming | None
     formed: Formed | None
+    seen: tuple[Seen, ...]
     groups: Mapping[int, GroupHeader]
 
     def state(self) -> JournalState:
@@ -81,7 +84,8 @@ class Header:
             )
             for group, known in self.groups.items()
         }
-        return JournalState(self.forming, self.formed, self.boot, groups)
+        seen = {one.node: one for one in self.seen}
+        return JournalState(self.forming, self.formed, self.boot, seen, groups)
 
 
 def next_header(
@@ -100,16 +104,43 @@ def next_header(
         for group, known in state.groups.items()
     }
     return Header(
-        number, size, first, records, digest, state.boot, state.forming, state.formed, groups
+        number,
+        size,
+        first,
+        records,
+        digest,
+        state.boot,
+        state.forming,
+        state.formed,
+        tuple(state.seen.values()),
+        groups,
     )
 
 
 def encode_header(header: Header) -> bytes:
     """Return one copy of ``header``.
 
-    :raises DiskError: if it does not fit, because there are too many groups or members.
+    If there are too many members for all that was seen of them, it names as many as it can.
+
+    :raises DiskError: if it does not fit even so, because there are too many groups or members.
     """
-    body = packb(
+    seen = [encode_record(0, one) for one in header.seen]
+    body = _body(header, seen)
+    while seen and len(body) > _BODY_BYTES_MAX:
+        seen.pop()
+        body = _body(header, seen)
+    if len(body) > _BODY_BYTES_MAX:
+        raise DiskError(
+            f"the header of journal segment {header.number} would take {len(body)} bytes;"
+            " run fewer groups on this node, or give the members shorter names"
+        )
+    rest = len(body).to_bytes(4, "little") + body.ljust(_BODY_BYTES_MAX, b"\0")
+    checksum: int = value(rest)
+    return _MAGIC + checksum.to_bytes(4, "little") + rest
+
+
+def _body(header: Header, seen: list[bytes]) -> bytes:
+    return packb(
         (
             VERSION,
             header.number,
@@ -120,17 +151,10 @@ def encode_header(header: Header) -> bytes:
             header.boot,
             header.forming and encode_record(0, header.forming),
             header.formed and encode_record(0, header.formed),
+            seen,
             [(group, *known) for group, known in header.groups.items()],
         )
     )
-    if len(body) > HEADER_BYTES - _PREFIX.size:
-        raise DiskError(
-            f"the header of journal segment {header.number} would take {len(body)} bytes;"
-            " run fewer groups on this node, or give the members shorter names"
-        )
-    rest = len(body).to_bytes(4, "little") + body.ljust(HEADER_BYTES - _PREFIX.size, b"\0")
-    checksum: int = value(rest)
-    return _MAGIC + checksum.to_bytes(4, "little") + rest
 
 
 def read_header(data: bytes, path: str) -> tuple[Header, bytes] | None:
@@ -156,7 +180,7 @@ def _is_sound(copy: bytes) -> bool:
     if len(copy) < HEADER_BYTES or not copy.startswith(_MAGIC):
         return False
     _, checksum, length = _PREFIX.unpack_from(copy)
-    if length > HEADER_BYTES - _PREFIX.size:
+    if length > _BODY_BYTES_MAX:
         return False
     return bool(value(copy[_CHECKED_FROM:]) == checksum)
 
@@ -176,7 +200,7 @@ def _made(fields: list[Any]) -> Header:
     match fields:
         case [
             int(version), number, size, first, records, bytes(digest), boot, forming, formed,
-            [*groups],
+            [*seen], [*groups],
         ] if version == VERSION and len(digest) == DIGEST_BYTES:  # fmt: skip
             return Header(
                 count(number),
@@ -185,8 +209,9 @@ def _made(fields: list[Any]) -> Header:
                 count(records),
                 digest,
                 count(boot),
-                _record(forming, Forming),
-                _record(formed, Formed),
+                None if forming is None else _record(forming, Forming),
+                None if formed is None else _record(formed, Formed),
+                tuple(_record(one, Seen) for one in seen),
                 dict(map(_group, groups)),
             )
         case [version, *_]:
@@ -195,9 +220,7 @@ def _made(fields: list[Any]) -> Header:
             raise WireError("no fields")
 
 
-def _record(field: object, kind: type[_Agreed]) -> _Agreed | None:
-    if field is None:
-        return None
+def _record(field: object, kind: type[_Known]) -> _Known:
     if isinstance(field, bytes):
         _, record = decode_record(field)
         if isinstance(record, kind):

@@ -39,7 +39,7 @@ from kvpaxos.journal.spares import Spares
 from kvpaxos.journal.state import GroupState, JournalState
 from kvpaxos.paxos.ballot import NO_SLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Vote
-from kvpaxos.paxos.records import Formed, Forming, Record
+from kvpaxos.paxos.records import Formed, Forming, Record, Seen
 from kvpaxos.wire.codec import encode_record
 
 
@@ -67,6 +67,7 @@ class Recovered:
     """What the journal knew when it was opened.
 
     :ivar boot: the last `Started`, 0 if there was none.
+    :ivar seen: the last `Seen` of each other member.
     :ivar record_count: how many records there ever were.
     :ivar head_hash: the chain's digest after the last one.
     :ivar torn: what had to be cut from the tail, in words; None if nothing had.
@@ -76,6 +77,7 @@ class Recovered:
     forming: Forming | None
     formed: Formed | None
     boot: int
+    seen: tuple[Seen, ...]
     groups: Mapping[int, GroupRecovered]
     record_count: int
     head_hash: Digest
@@ -297,6 +299,7 @@ class Journal:
             state.forming,
             state.formed,
             state.boot,
+            tuple(state.seen.values()),
             {number: group(number, known) for number, known in state.groups.items()},
             replay.records,
             replay.digest,
@@ -308,7 +311,7 @@ class Journal:
         payload = encode_record(group, record)
         framed = frame(self._digest, payload)
         digest = chained(self._digest, payload)
-        entry = packed_entry(group, record, digest, len(payload))
+        entry = packed_entry(group, record, digest, payload)
         if not self._segment.has_room(len(framed), len(entry)):
             self._rotate(size_for(len(framed), len(entry), self._segment_bytes))
         end = self._segment.add(framed, entry)

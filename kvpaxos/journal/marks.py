@@ -48,6 +48,8 @@ class Entry(NamedTuple):
     :ivar slot: `NO_SLOT` where the kind has none; likewise ``ballot``.
     :ivar digest: the chain's digest after it.
     :ivar length: of its payload, in bytes.
+    :ivar payload: the whole of it, if it has neither slot nor ballot: of such records no other
+        node could say what they were. Otherwise empty.
     """
 
     kind: str
@@ -56,6 +58,7 @@ class Entry(NamedTuple):
     ballot: Ballot
     digest: Digest
     length: int
+    payload: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,11 +97,12 @@ class Hole:
     end: int
 
 
-def packed_entry(group: int, record: Record, digest: Digest, length: int) -> bytes:
+def packed_entry(group: int, record: Record, digest: Digest, payload: bytes) -> bytes:
     """Return what a mark will repeat of ``record``. See `Entry`."""
     slot: Slot = getattr(record, "slot", NO_SLOT)
     ballot: Ballot = getattr(record, "ballot", ZERO_BALLOT)
-    return packb((_KINDS[type(record)], group, slot, *ballot, digest, length))
+    told = b"" if slot or ballot.round else payload
+    return packb((_KINDS[type(record)], group, slot, *ballot, digest, len(payload), told))
 
 
 def mark_space(entries_bytes: int) -> int:
@@ -178,8 +182,11 @@ def _digest(key: Digest, rest: bytes, tail: bytes) -> bytes:
 
 def _entry(fields: Any) -> Entry:  # noqa: ANN401 - it was just unpacked
     match fields:
-        case [int(kind), int(group), int(slot), int(number), str(node), bytes(digest), int(length)]:
-            name = _KIND_NAMES.get(kind, "record")
-            return Entry(name, group, Slot(slot), Ballot(number, NodeId(node)), digest, length)
+        case [
+            int(kind), int(group), int(slot), int(number), str(node), bytes(digest), int(length),
+            bytes(payload),
+        ]:  # fmt: skip
+            name, ballot = _KIND_NAMES.get(kind, "record"), Ballot(number, NodeId(node))
+            return Entry(name, group, Slot(slot), ballot, digest, length, payload)
         case _:
             raise WireError("a mark that holds something else than entries")

@@ -1,18 +1,15 @@
 """Makes damaged records again, and proves that they are what was lost.
 
 An end mark repeats of each record the kind, group, slot, ballot and length, and the chain's digest
-after it. So whatever somebody takes for the record can be put to the proof: it is right exactly if
-it has that length, and if it and the digest before give the digest after. Nobody needs to be
-trusted.
+after it; and all of it if it has neither slot nor ballot. So whatever somebody takes for the record
+can be put to the proof: it is right exactly if it has that length, and if it and the digest before
+give the digest after. Nobody needs to be trusted.
 
 ====================================  ==================================================
 what is damaged                       where it can come from
 ====================================  ==================================================
-`Promised`, `DecidedThrough`,         the mark alone
-`Installed`
-`Started`, `Rejoined`, `Renewed`      the mark, and a number that is tried out
-`Forming`, `Formed`                   the mark, and the header of a later segment
 `Vote`, `Learned`                     the mark, and any node that knows such a batch in the slot
+any other record                      the mark alone
 anything without a sound mark, a      nowhere: the journal as a whole is lost
 header in both copies, a file
 ====================================  ==================================================
@@ -23,7 +20,7 @@ some records are damaged, and none is another than it was.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -35,25 +32,11 @@ from kvpaxos.journal.reading import PAGE_BYTES, Reading, read_around
 from kvpaxos.journal.recovery import opened, recover
 from kvpaxos.paxos.messages import NOOP, Batch, Vote
 from kvpaxos.paxos.recall import Wanted
-from kvpaxos.paxos.records import (
-    DecidedThrough,
-    Formed,
-    Forming,
-    Installed,
-    Learned,
-    Promised,
-    Record,
-    Rejoined,
-    Renewed,
-    Started,
-)
-from kvpaxos.wire.codec import encode_record
+from kvpaxos.paxos.records import DecidedThrough, Installed, Learned, Promised, Record
+from kvpaxos.wire.codec import decode_record, encode_record
 
 MENDED_BYTES_MAX: Final = 64 * 1024 * 1024
 """If the damaged records take more than this, the journal is given up: they wait in memory."""
-
-NUMBERS_TRIED: Final = 4096
-"""So many numbers are tried where a mark does not tell one: starts, and disks of a node."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +71,14 @@ class Mending:
     :ivar places: where they are: the names of their files, and where they begin there.
     """
 
-    def __init__(self, lost: Sequence[Lost], forming: Forming | None) -> None:
+    def __init__(self, lost: Sequence[Lost]) -> None:
         self.records = len(lost)
         self.places = frozenset((one.name, one.offset) for one in lost)
         self.wanted: dict[Wanted, int] = {}
         self._made: list[tuple[Lost, bytes]] = []
         self._lost: dict[Wanted, list[Lost]] = {}
         for one in lost:
-            if not self._make(one, _guesses(one.entry, forming)):
+            if not self._make(one, _guesses(one.entry)):
                 wanted = Wanted(one.entry.group, one.entry.slot)
                 self._lost.setdefault(wanted, []).append(one)
                 self.wanted[wanted] = self.wanted.get(wanted, 0) + one.entry.length
@@ -110,14 +93,18 @@ class Mending:
             lost.append(Lost(damage.path.name, damage.offset, damage.before, damage.entry))
         if sum(one.entry.length for one in lost) > MENDED_BYTES_MAX:
             return None
-        mending = cls(lost, found.forming)
+        mending = cls(lost)
         told = {"Vote", "Learned"}
         needed = (one for needed in mending._lost.values() for one in needed)
         return mending if all(one.entry.kind in told for one in needed) else None
 
     def take(self, wanted: Wanted, batch: Batch) -> None:
         """Make again what it can of a batch that somebody knows in a slot, right or wrong."""
-        left = [one for one in self._lost.get(wanted, []) if not self._make(one, _with(one, batch))]
+        left = [
+            one
+            for one in self._lost.get(wanted, [])
+            if not self._make(one, _with(one.entry, batch))
+        ]
         if left:
             self._lost[wanted] = left
         elif self._lost.pop(wanted, None) is not None:
@@ -145,27 +132,22 @@ class Mending:
         return framed is not None
 
 
-def _guesses(entry: Entry, forming: Forming | None) -> Iterator[Record]:
-    """Yield what a record may have been, by what this node has left itself."""
-    numbers = range(1, NUMBERS_TRIED + 1)
-    members = forming.members if forming is not None else ()
-    guesses: dict[str, Iterable[Record]] = {
-        "Promised": (Promised(entry.ballot),),
-        "DecidedThrough": (DecidedThrough(entry.slot, entry.ballot),),
-        "Installed": (Installed(entry.slot),),
-        "Vote": (Vote(entry.slot, entry.ballot, NOOP),),
-        "Learned": (Learned(entry.slot, NOOP),),
-        "Started": map(Started, numbers),
-        "Rejoined": map(Rejoined, numbers),
-        "Renewed": (Renewed(node, one) for one in numbers for node in members),
-        "Forming": (forming,) if forming is not None else (),
-        "Formed": (Formed(forming.cluster),) if forming is not None else (),
-    }
-    return iter(guesses.get(entry.kind, ()))
+def _guesses(entry: Entry) -> Iterator[Record]:
+    """Yield what a record may have been, by what its mark says."""
+    match entry.kind:
+        case "Promised":
+            yield Promised(entry.ballot)
+        case "DecidedThrough":
+            yield DecidedThrough(entry.slot, entry.ballot)
+        case "Installed":
+            yield Installed(entry.slot)
+        case "Vote" | "Learned":
+            yield from _with(entry, NOOP)
+        case _:
+            yield decode_record(entry.payload)[1]
 
 
-def _with(lost: Lost, batch: Batch) -> Iterator[Record]:
-    entry = lost.entry
+def _with(entry: Entry, batch: Batch) -> Iterator[Record]:
     yield (
         Vote(entry.slot, entry.ballot, batch)
         if entry.kind == "Vote"

@@ -262,7 +262,7 @@ class _Scan:
 
     def _entries(self, records: list[Sound], decoded: list[tuple[int, Record]]) -> list[bytes]:
         return [
-            packed_entry(group, meaning, record.digest, len(record.payload))
+            packed_entry(group, meaning, record.digest, record.payload)
             for record, (group, meaning) in zip(records, decoded, strict=True)
         ]
 

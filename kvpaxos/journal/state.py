@@ -24,6 +24,7 @@ from kvpaxos.paxos.records import (
     Rejoined,
     Renewed,
     ReplicaRecord,
+    Seen,
     Started,
 )
 
@@ -31,9 +32,10 @@ from kvpaxos.paxos.records import (
 def needs_sync(record: Record) -> bool:
     """Whether something rests on ``record`` that a power cut must not make the node forget.
 
-    What is decided can be learned again, so the records that say so can wait.
+    What is decided can be learned again, so the records that say so can wait. What was seen of
+    others must only not be forgotten by a node that has promised or voted anything after it.
     """
-    return not isinstance(record, DecidedThrough | Learned | Installed)
+    return not isinstance(record, DecidedThrough | Learned | Installed | Seen)
 
 
 @dataclass(slots=True)
@@ -121,11 +123,13 @@ class JournalState:
     """What all records come to.
 
     :ivar boot: the last `Started`, 0 if there was none.
+    :ivar seen: the last `Seen` of each other member.
     """
 
     forming: Forming | None = None
     formed: Formed | None = None
     boot: int = 0
+    seen: dict[NodeId, Seen] = field(default_factory=dict)
     groups: dict[int, GroupState] = field(default_factory=dict)
 
     def group(self, group: int) -> GroupState:
@@ -154,5 +158,7 @@ class JournalState:
                 self.formed = record
             case Started(boot):
                 self.boot = boot
+            case Seen(node):
+                self.seen[node] = record
             case _:
                 assert_never(record)

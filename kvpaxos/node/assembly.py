@@ -8,6 +8,8 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from kvpaxos.errors import DiskError, JournalDamaged
+from kvpaxos.node.handshake import Runs
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import (
     Form,
@@ -72,6 +74,17 @@ class Assembly:
         """Answer ``peer``, which wants this node to be part of a new cluster."""
         self._carry_out(self.formation.asked(peer, form))
 
+    def note(self, runs: Runs, *, at_end: bool = False) -> None:
+        """Journal what was seen of other members, so that it outlives this run.
+
+        Nothing waits for it: it is in the journal before whatever this node promises or votes next.
+
+        :param at_end: this run is nearly over.
+        """
+        seen = runs.unwritten(0 if at_end else len(self.formation.members)) if self._counts else ()
+        if seen:
+            self._persist(seen).addErrback(_said_by_the_disk)
+
     def remind(self) -> None:
         """Say again what may have been lost."""
         self._carry_out(self.formation.remind())
@@ -98,7 +111,17 @@ class Assembly:
         self._log.failure("formation broke off", failure)
         self._stop(f"formation broke off: {failure.getErrorMessage()}")
 
+    @property
+    def _counts(self) -> bool:
+        """Whether this node is a member, so that copies of the others' disks do harm."""
+        return self.standing.formed and not self._over
+
     def _stop(self, sentence: str) -> None:
         if not self._over:
             self._over = True
             self._fatal(sentence)
+
+
+def _said_by_the_disk(failure: Failure) -> None:
+    """Leave it to the disk to say that it failed: the node stops then."""
+    failure.trap(DiskError, JournalDamaged)

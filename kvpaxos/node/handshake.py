@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from typing import Final
 
 from kvpaxos.paxos.ballot import NodeId
 from kvpaxos.paxos.formation import Formation
+from kvpaxos.paxos.records import Seen
 from kvpaxos.paxos.rejoin import FIRST_INCARNATION
 from kvpaxos.wire.greeting import Holds, Identity
 
@@ -17,26 +18,6 @@ _BEGINS: Final = ", begins with "
 _NOTHING: Final = "an empty state"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
-    """One run of one node, as far as others can tell runs apart, and the journal it showed.
-
-    :ivar records: the most durable records that it has shown, and ``head`` the chain's hash
-        after them.
-    """
-
-    incarnation: int
-    boot: int
-    process: str
-    records: int
-    head: str
-
-    @property
-    def number(self) -> tuple[int, int]:
-        """Later runs have greater ones."""
-        return self.incarnation, self.boot
-
-
 class Runs:
     """Which runs of the other members were seen, and how much their journals held.
 
@@ -44,11 +25,15 @@ class Runs:
     backup or of a copy: two disks answer for one node, and each lacks votes that it cast.
     So does a journal that holds less than was seen of it, or something else. Only what is
     durable is ever shown of one, so neither a kill nor a power cut makes it less.
+
+    What was seen belongs into the journal of this node: it must not be forgotten with this run.
     """
 
-    def __init__(self) -> None:
-        self._last: dict[NodeId, Run] = {}
-        self._last_formed: dict[NodeId, Run] = {}
+    def __init__(self, written: Iterable[Seen] = ()) -> None:
+        """Go on from what the journal says was seen: ``written``."""
+        self._last: dict[NodeId, Seen] = {}
+        self._written = {seen.node: seen for seen in written}
+        self._last_formed = dict(self._written)
 
     def records(self, node: NodeId) -> int:
         """Return how many durable records were seen of ``node``; 0 if it was never formed."""
@@ -62,7 +47,7 @@ class Runs:
         :param floor: the `records` of it when it was sent what it answers; 0 if it answers
             nothing: it may then have been under way for longer than what it showed since.
         """
-        run = run_of(theirs)
+        run = _run_of(theirs)
         if not theirs.formed:
             # It has voted nowhere: its disk may have been cleaned and started over. But
             # there cannot be two of them at once.
@@ -96,9 +81,23 @@ class Runs:
             self._last_formed[node] = replace(last, records=holds.records, head=holds.head)
         return objection
 
+    def unwritten(self, slack: int) -> list[Seen]:
+        """Return what the journal of this node must be given now, and take it for written.
+
+        :param slack: by how many records the journal of a run that is written may have grown
+            since. Nodes that note each other's notes would never come to an end of it.
+        """
+        due = [
+            seen
+            for node, seen in self._last_formed.items()
+            if _is_news(seen, self._written.get(node), slack)
+        ]
+        self._written.update((seen.node, seen) for seen in due)
+        return due
+
     def note(self, theirs: Identity) -> None:
         """Remember ``theirs``, which was found in order."""
-        self._last[theirs.node] = run_of(theirs)
+        self._last[theirs.node] = _run_of(theirs)
         if theirs.formed:
             self.formed(theirs.node, theirs.incarnation)
 
@@ -112,46 +111,58 @@ class Runs:
         self._last_formed[node] = run
 
 
-def run_of(identity: Identity) -> Run:
-    """Return which run of its node ``identity`` belongs to."""
-    return Run(
-        identity.incarnation, identity.boot, identity.process, identity.records, identity.head
+def _run_of(theirs: Identity) -> Seen:
+    return Seen(
+        theirs.node,
+        theirs.incarnation,
+        theirs.boot,
+        theirs.process,
+        theirs.records,
+        theirs.head,
     )
 
 
-def _not_after(node: NodeId, run: Run, last: Run) -> str | None:
+def _is_news(seen: Seen, written: Seen | None, slack: int) -> bool:
+    if written is None or (seen.run, seen.process) != (written.run, written.process):
+        return True
+    return seen.records > written.records + slack
+
+
+def _not_after(node: NodeId, run: Seen, last: Seen) -> str | None:
     """Say why ``run`` cannot be ``last``, nor come after it, or None if it can."""
     if run.process == last.process:
         return None
-    if run.number == last.number:
+    if run.run == last.run:
         return (
             f"two processes call themselves {node} in run {run.boot} of its disk: one of them runs"
             " on a copy, or ran before, and this one on an older copy. Keep the right one only, or"
             " both may contradict each other's votes"
         )
-    if run.number < last.number:
+    if run.run < last.run:
         return (
             f"{node} shows run {run.boot} of its disk (incarnation {run.incarnation}),"
             f" but run {last.boot} (incarnation {last.incarnation}) was seen already: its disk"
             " is an old backup or a copy, and may lack votes that it has cast. Bring back the"
-            " disk it ran on last"
+            f" disk it ran on last; if it is lost, use kvpaxos node replace {node}"
         )
     return None
 
 
-def _not_grown(node: NodeId, holds: Holds, last: Run, floor: int) -> str | None:
+def _not_grown(node: NodeId, holds: Holds, last: Seen, floor: int) -> str | None:
     """Say why ``holds`` cannot be the journal that ``last`` has shown, or None if it can."""
     if holds.records < floor:
         return (
             f"{node} shows a journal of {holds.records} records, but {last.records} were seen"
             " already, all of them durable: its disk is an older copy, and may lack votes that it"
-            " has cast. Bring back the disk it ran on last"
+            " has cast. Bring back the disk it ran on last; if it is lost, use kvpaxos node replace"
+            f" {node}"
         )
     if holds.records == last.records and holds.head != last.head:
         return (
             f"{node} shows another journal of {holds.records} records than was seen already:"
             " one of the two is that of a copy which went its own way, and may lack votes that"
-            " were cast. Bring back the disk it ran on last"
+            " were cast. Bring back the disk it ran on last; if it is lost, use kvpaxos node"
+            f" replace {node}"
         )
     return None
 
@@ -168,6 +179,7 @@ class Handshake:
         rules: str,
         held: Callable[[], Holds],
         origin: str = "",
+        seen: Iterable[Seen] = (),
     ) -> None:
         """Make one for one run of a node.
 
@@ -176,10 +188,11 @@ class Handshake:
         :param rules: the settings that all members must share.
         :param origin: with which state the node begins, if it is not an empty one.
         :param held: returns what its journal holds that would survive a power cut.
+        :param seen: which runs of other members its journal says were seen.
         """
         self.formation = formation
         self.held = held
-        self.runs = Runs()
+        self.runs = Runs(seen)
         self._boot = boot
         self._process = process
         self._rules = rules

@@ -60,4 +60,5 @@ def introduction(
         rules=f"value_bytes_max={cluster.limits.value_bytes_max}",
         held=held,
         origin=origin_of(journal, state),
+        seen=journal.recovered.seen,
     )

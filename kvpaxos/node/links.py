@@ -149,6 +149,7 @@ class Links(MultiService):
     def stopService(self) -> Deferred[None]:
         if self._reminder.running:
             self._reminder.stop()
+        self._assembly.note(self._handshake.runs, at_end=True)
         ending = [connection.ended for connection in self._accepted()]
         for connection in self._accepted():
             connection.close(LinkError("lost", "this node stops"))
@@ -316,6 +317,7 @@ class Links(MultiService):
             self.complaints.hear(link.peer, "disk lost", "shows an empty disk to its own cluster")
         self._review(link)
         self._assembly.heard(link.peer, standing, incarnations)
+        self._assembly.note(self._handshake.runs)
 
     def _held(self, link: Link, connection: Connection, holds: Holds) -> None:
         assert connection.theirs is not None
@@ -324,6 +326,7 @@ class Links(MultiService):
         )
         if objection is not None:
             connection.refuse(objection)
+        self._assembly.note(self._handshake.runs)
 
     def _review(self, link: Link) -> None:
         """Tell the node if it can send to the peer now, or can no longer."""
@@ -337,6 +340,7 @@ class Links(MultiService):
 
     def _now_formed(self, cluster: str) -> None:
         self._on_formed(cluster)
+        self._assembly.note(self._handshake.runs)
         for link in self._links.values():
             self._review(link)
 

@@ -93,7 +93,33 @@ class Started:
     boot: int
 
 
-NodeRecord: TypeAlias = Forming | Formed | Started
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """A run of another member has shown itself, and how far its journal had come by then.
+
+    What comes after must be this run or a later one, and its journal no shorter: whatever is not
+    is an older copy of that disk.
+
+    :ivar boot: how often ``node`` had been started on its ``incarnation``-th disk.
+    :ivar process: the random word of that run.
+    :ivar records: how many records its journal held durably, and ``head`` the chain's hash after
+        them, in hexadecimal digits.
+    """
+
+    node: NodeId
+    incarnation: int
+    boot: int
+    process: str
+    records: int
+    head: str
+
+    @property
+    def run(self) -> tuple[int, int]:
+        """Later runs of ``node`` have greater ones."""
+        return self.incarnation, self.boot
+
+
+NodeRecord: TypeAlias = Forming | Formed | Started | Seen
 """What the node itself writes down."""
 
 Record: TypeAlias = ReplicaRecord | NodeRecord

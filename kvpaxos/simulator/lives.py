@@ -30,6 +30,7 @@ from kvpaxos.paxos.records import (
     Record,
     Rejoined,
     Renewed,
+    Seen,
     Started,
 )
 from kvpaxos.simulator.contents import Contents
@@ -58,6 +59,10 @@ def batch(slot: int, size: int) -> Batch:
     if not size:
         return NOOP
     return (Command(ME, 1, slot, 0, Random(slot).randbytes(size)),)
+
+
+def _seen(member: int, records: int) -> Seen:
+    return Seen(_MEMBERS[member], 1, 1, "7b1e", records, "f0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +99,7 @@ class Claims:
         assert found.forming == expected.forming
         assert found.formed == expected.formed
         assert found.boot == expected.boot
+        assert found.seen == tuple(expected.seen.values())
         assert found.groups.keys() == expected.groups.keys()
         for number, group in found.groups.items():
             known, through = expected.groups[number], group.decided_through
@@ -158,7 +164,7 @@ class Life:
         self.start()
         self.add(Forming(_CLUSTER, ME, _MEMBERS, 1))
         self.add(Formed(_CLUSTER), Started(1))
-        self.add(Promised(_LOW))
+        self.add(Promised(_LOW), _seen(1, 7))
         self._vote_and_forget(range(1, 13))
         self.kill()
         self.start()
@@ -192,7 +198,7 @@ class Life:
 
     def _run_after_a_stop(self) -> None:
         self.start()
-        self.add(Started(2))
+        self.add(Started(2), _seen(1, 9))
         self.learn(17, 16, 18)
         self.vote(_HIGH, range(19, 22))
         self.vote(_HIGH, range(1, 3), group=1)
@@ -200,7 +206,7 @@ class Life:
 
     def _run_after_a_kill(self) -> None:
         self.start()
-        self.add(Started(3), Renewed(_MEMBERS[2], 2))
+        self.add(Started(3), Renewed(_MEMBERS[2], 2), _seen(2, 9), _seen(1, 12))
         self.add(Promised(_HIGHEST))
         self.vote(_HIGHEST, range(19, 24))
         self.prepare_spare()

@@ -115,6 +115,13 @@ class Server:
         """Whether a process of the node is there, paused or not."""
         return self.process is not None and self.process.alive
 
+    @property
+    def remembered(self) -> dict[str, int]:
+        """How many records of others the journal of the node that runs has told it were seen."""
+        assert self.member is not None
+        seen = self.member.node.journal.recovered.seen
+        return {one.node: one.records for one in seen}
+
     def start(self, replica: type[Replica] | None = None) -> None:
         """Start the node. It takes the time that its disk takes.
 

@@ -1,8 +1,9 @@
 """Wrong disks in nodes: what they do there, and how an operator sets it right.
 
 A node on an old backup, or on a copy, lacks votes that it has cast. Its peers refuse it, as long as
-they remember more of it than it shows: until they start again. So it is put in only where all
-others run and have seen more, and is taken away before any of them forgets.
+they remember more of it than it shows. So it is put in only where all others run and have seen
+more, and is taken away before any of them talks to it again whose journal has forgotten that: its
+disk was lost, or it was killed before that was written down.
 """
 
 from __future__ import annotations
@@ -128,7 +129,7 @@ class Swaps:
 
     def __init__(self, world: Around) -> None:
         self._world = world
-        self._ends: dict[Server, Callable[[], None]] = {}
+        self._ends: dict[Server, tuple[Backup, Callable[[], None]]] = {}
 
     def of(self, server: Server) -> bool:
         """Whether something is wrong with the disk of this node, or it has a twin."""
@@ -150,20 +151,20 @@ class Swaps:
                 server.lose_disk()
             world.start_after(server, 0.5)
 
-        self._ends[server] = end
+        self._ends[server] = backup, end
         server.start(watched(Outsider(world.checker, wrong)))
 
     def clone(self, server: Server, backup: Backup) -> None:
         """Have another process run as the node of ``server``, on ``backup``, until `end`."""
         twin = self._world.twin(server)
         twin.drive.put_in(backup.files, backup.state)
-        self._ends[server] = twin.kill
+        self._ends[server] = backup, twin.kill
         twin.start(watched(Outsider(self._world.checker, None)))
 
     def end(self, server: Server) -> None:
         """Set right what is wrong with the disk of ``server``, if anything is."""
-        end = self._ends.pop(server, None)
-        if end is not None:
+        if server in self._ends:
+            _, end = self._ends.pop(server)
             self._world.chronicle.did(f"set right {server.node}")
             end()
 
@@ -172,10 +173,10 @@ class Swaps:
         for server in list(self._ends):
             self.end(server)
 
-    def forgotten_by(self, node: str) -> None:
-        """Take note that ``node`` begins, and remembers nothing that others have shown."""
-        for server in list(self._ends):
-            if server.node != node:
+    def remembered(self, node: str, records: Mapping[str, int]) -> None:
+        """Take note that ``node`` begins, and that it remembers so many records of others."""
+        for server, (backup, _) in list(self._ends.items()):
+            if server.node != node and records.get(server.node, 0) <= backup.records:
                 # Not now: a process cannot end another one.
                 self._world.agenda.after(0.0, self.end, server)
 

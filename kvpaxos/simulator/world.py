@@ -241,7 +241,7 @@ class World(Observer):
     def began(self, replica: Replica, memory: Memory) -> None:
         node, server = replica.node, self.server(replica.node)
         server.drive.damaged = False
-        self.swaps.forgotten_by(node)
+        self.swaps.remembered(node, server.remembered)
         _, before = self._begun.get(node, (None, None)) if server.rested else (None, None)
         self.checker.keeping.began(replica, memory, before, frail=node in self.frail)
         self._begun[node] = server.process, replica

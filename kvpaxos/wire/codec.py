@@ -51,6 +51,7 @@ from kvpaxos.paxos.records import (
     Record,
     Rejoined,
     Renewed,
+    Seen,
     Started,
 )
 from kvpaxos.wire.table import (
@@ -234,6 +235,7 @@ RECORDS: Final = (
     Kind(8, Installed, (count,)),
     Kind(9, Renewed, (text, count)),
     Kind(10, Rejoined, (count,)),
+    Kind(11, Seen, (text, count, count, text, count, text)),
 )
 """What a journal can hold."""
 

@@ -11,7 +11,7 @@ from google_crc32c import value as crc32c
 
 from kvpaxos.errors import DiskError, StartError
 from kvpaxos.journal.damage import DamagedRecords
-from kvpaxos.journal.format import DATA_START, HEADER_BYTES, frame
+from kvpaxos.journal.format import DATA_START, HEADER_BYTES, VERSION, frame
 from kvpaxos.journal.header import encode_header, read_header
 from kvpaxos.journal.log import Journal
 from kvpaxos.journal.state import JournalState
@@ -222,11 +222,11 @@ def test_a_journal_of_another_version_is_refused_and_left_alone() -> None:
     open_journal(disk).close()
     data = disk.files[segment_path()].data
     for place in (0, HEADER_BYTES):
-        data[place + 17] = 2
+        data[place + 17] = VERSION + 1
         checksum = crc32c(bytes(data[place + 12 : place + HEADER_BYTES]))
         data[place + 8 : place + 12] = checksum.to_bytes(4, "little")
     before = bytes(data)
-    with pytest.raises(StartError, match=r"version 2 where 1 was expected.*start the version"):
+    with pytest.raises(StartError, match=r"version 3 where 2 was expected.*start the version"):
         open_journal(disk)
     assert disk.files[segment_path()].data == before
 

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from kvpaxos.journal.format import DATA_START
-from kvpaxos.journal.header import read_header
+from kvpaxos.journal.header import encode_header, next_header, read_header
 from kvpaxos.journal.log import Journal
-from kvpaxos.journal.state import GroupState, needs_sync
-from kvpaxos.paxos.ballot import Slot
-from kvpaxos.paxos.records import Installed, Record, Rejoined, Renewed, ReplicaRecord
+from kvpaxos.journal.state import GroupState, JournalState, needs_sync
+from kvpaxos.paxos.ballot import NodeId, Slot
+from kvpaxos.paxos.records import Installed, Record, Rejoined, Renewed, ReplicaRecord, Seen
 from test.journal.disks import MemoryDisk
 from test.journal.values import (
     FORMED,
     FORMING,
     HIGH,
     ONE,
+    SALT,
     TWO,
     decided,
     learned,
@@ -77,11 +80,23 @@ def test_the_newest_disks_and_the_last_leave_to_vote_are_known() -> None:
     assert (group.incarnations, group.rejoined) == ({TWO: 3, ONE: 5}, 4)
 
 
+def seen(node: NodeId, records: int) -> Seen:
+    return Seen(node, 1, 3, "7b1e", records, "f0")
+
+
+def test_what_was_seen_last_of_each_member_is_known() -> None:
+    state = JournalState()
+    for record in (seen(TWO, 5), seen(ONE, 9), seen(TWO, 7)):
+        state.apply(0, record)
+    assert state.seen == {TWO: seen(TWO, 7), ONE: seen(ONE, 9)}
+
+
 @pytest.mark.parametrize(
     ("record", "waits"),
     [
         (Renewed(TWO, 2), True),
         (Rejoined(2), True),
+        (seen(TWO, 9), False),
         (installed(2), False),
         (decided(2), False),
         (vote(2), True),
@@ -98,6 +113,9 @@ def with_dropped_segments(disk: MemoryDisk) -> Journal:
     first: list[Record] = [
         FORMING,
         FORMED,
+        seen(TWO, 5),
+        seen(ONE, 9),
+        seen(TWO, 7),
         Renewed(TWO, 3),
         Rejoined(2),
         promised(HIGH),
@@ -119,6 +137,21 @@ def test_disks_and_leave_to_vote_outlive_the_segments_that_told_of_them() -> Non
     group = recovered.groups[0]
     assert (recovered.forming, recovered.formed) == (FORMING, FORMED)
     assert (group.incarnations, group.rejoined, group.promised) == ({TWO: 3}, 2, HIGH)
+    assert recovered.seen == (seen(TWO, 7), seen(ONE, 9))
+
+
+def test_of_a_hundred_members_a_header_tells_as_many_as_it_has_room_for() -> None:
+    state = JournalState()
+    for number in range(100):
+        node = NodeId(f"n{number:02}")
+        state.apply(0, Seen(node, 1, 3, "7b1e" * 4, number, "f0" * 16))
+    header = next_header(2, 2**15, first=1, records=9, digest=SALT, state=state)
+    found = read_header(encode_header(header) * 2, "there")
+    assert found is not None
+    told = found[0].seen
+    assert told == header.seen[: len(told)]
+    assert 40 < len(told) < 100
+    assert replace(found[0], seen=()) == replace(header, seen=())
 
 
 def test_what_follows_an_installed_state_is_read_after_segments_were_dropped() -> None:

@@ -28,7 +28,7 @@ from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Accepted, Message, Prepare
 from kvpaxos.paxos.recall import RecallMessage
-from kvpaxos.paxos.records import Formed, Forming, NodeRecord
+from kvpaxos.paxos.records import Formed, Forming, NodeRecord, Seen
 from kvpaxos.wire.greeting import Holds
 
 REACTOR: Any = installed_reactor
@@ -115,6 +115,7 @@ class Member:
                 process=process or f"{node} {boot}",
                 rules="r=1",
                 held=lambda: self.holds,
+                seen=[record for record in self.disk if isinstance(record, Seen)],
             ),
             peers=peers,
             listener=listener,

@@ -205,6 +205,46 @@ def test_the_journal_of_a_node_that_never_voted_may_be_cleaned() -> None:
     assert runs.objection(replace(EMPTY_B, process="clean", records=1), alive=False) is None
 
 
+def test_what_was_seen_is_known_to_a_later_run_of_this_node() -> None:
+    runs = Runs()
+    runs.note(THEIRS)
+    runs.holds(B, "theirs", Holds(20, "14"), floor=9)
+    again = Runs(runs.unwritten(slack=3))
+    assert again.records(B) == 20
+    for theirs, sentence in (
+        (replace(THEIRS, records=20, head="14"), None),
+        (replace(THEIRS, boot=4, process="next", records=21), None),
+        (replace(THEIRS, process="copy", records=21), "two processes call themselves n02"),
+        (replace(THEIRS, boot=2, process="old", records=21), "n02 shows run 2 of its disk"),
+        (replace(THEIRS, boot=4, process="old", records=19), "a journal of 19 records, but 20"),
+        (replace(THEIRS, boot=4, process="old", records=20), "another journal of 20 records"),
+    ):
+        objection = again.objection(theirs, alive=False)
+        assert objection is None if sentence is None else sentence in (objection or "")
+
+
+def test_a_run_is_written_once_and_again_when_its_journal_has_grown_by_more_than_the_slack() -> (
+    None
+):
+    def written() -> list[tuple[int, str, int]]:
+        return [(one.boot, one.process, one.records) for one in runs.unwritten(slack=3)]
+
+    runs = Runs()
+    runs.note(EMPTY_B)
+    assert written() == [], "it has voted nowhere"
+    runs.note(THEIRS)
+    assert written() == [(3, "theirs", 9)]
+    for records in (9, 12):
+        runs.holds(B, "theirs", Holds(records, "00"), floor=0)
+        assert written() == []
+    assert [one.records for one in runs.unwritten(slack=0)] == [12]
+    runs.holds(B, "theirs", Holds(16, "10"), floor=0)
+    assert written() == [(3, "theirs", 16)]
+    runs.note(replace(THEIRS, boot=4, process="next", records=16, head="10"))
+    assert written() == [(4, "next", 16)]
+    assert written() == []
+
+
 def test_an_objection_is_no_acquaintance() -> None:
     runs = Runs()
     runs.note(THEIRS)

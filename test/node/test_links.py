@@ -17,7 +17,7 @@ from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.formation import EMPTY, Stands
 from kvpaxos.paxos.messages import Command
 from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
-from kvpaxos.paxos.records import Formed, Forming
+from kvpaxos.paxos.records import Formed, Forming, Seen
 from kvpaxos.wire.framing import FRAME_BYTES_MAX
 from kvpaxos.wire.greeting import Holds
 from test.node.members import Cluster, Loopback, Member, reply, request, soon
@@ -46,7 +46,7 @@ async def test_three_empty_members_become_one_cluster(three: Cluster) -> None:
     await three.met()
     for member in members:
         assert member.said("formed") == [f"cluster of {A}"]
-        assert member.disk == [
+        assert member.disk[:2] == [
             Forming(f"cluster of {A}", member.node, three.names, 1),
             Formed(f"cluster of {A}"),
         ]
@@ -334,6 +334,65 @@ async def test_a_copy_of_an_earlier_moment_of_the_last_run_is_refused(three: Clu
     await three.stop(B)
     three.start(B, holds=Holds(21, "15"))
     await three.met()
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize(
+    ("boot", "records", "sentence"),
+    [
+        (1, 30, "run 1 of its disk"),
+        (2, 30, "two processes call themselves n02 in run 2"),
+        (3, 15, "a journal of 15 records, but 20 were seen"),
+    ],
+    ids=["an earlier run", "another run of that number", "a shorter journal"],
+)
+async def test_an_older_disk_is_refused_by_members_that_were_started_again_since(
+    three: Cluster, boot: int, records: int, sentence: str
+) -> None:
+    three.form()
+    three.boots[B] = 1
+    a, _, c = three.start()
+    await three.met()
+    three.members[B].holds = Holds(20, "14")
+    await soon(lambda: a.status(B)["records"] == c.status(B)["records"] == 20)
+    for member in three.names:
+        await three.stop(member)
+    three.start(A, C)
+    (copy,) = three.start(B, boot=boot, process="copy", holds=Holds(records, "0f"))
+    for member in (A, C):
+        await refusal(copy, member)
+        assert any(sentence in text for text in copy.links.complaints._logged[member])
+    assert copy.up() == set()
+
+
+@pytest_twisted.ensureDeferred
+async def test_members_do_not_write_for_ever_that_others_wrote_what_they_had_seen(
+    three: Cluster,
+) -> None:
+    """Each note makes a journal longer, which the others see."""
+    clock = Clock()
+    three.form()
+    members = three.start(clock=clock)
+    await three.met()
+
+    def noted() -> int:
+        for member in members:
+            member.holds = Holds(len(member.disk), f"{len(member.disk):02x}")
+        return sum(isinstance(record, Seen) for member in members for record in member.disk)
+
+    counts = []
+    for _ in range(20):
+        counts.append(noted())
+        clock.advance(REMIND_S)
+        await soon(
+            lambda: all(
+                one.status(other.node)["records"] == other.holds.records
+                for one in members
+                for other in members
+                if one is not other
+            )
+        )
+    assert counts[10] == counts[-1] <= 2 * len(members) * len(members)
 
 
 @pytest_twisted.ensureDeferred

@@ -212,7 +212,7 @@ def test_a_disk_that_does_not_keep_what_was_mended_is_given_up() -> None:
         real(mending)
         world.damage(SLOT)
         world.repairs.mended = 0
-        real(Mending([], None))
+        real(Mending([]))
 
     world.repairs.mend_journal = forgets  # type: ignore[method-assign]
     world.mender.take(B, told(2))

@@ -25,7 +25,11 @@ def three(tmp_path: Path) -> Iterator[Cluster]:
         yield made
 
 
-def test_an_older_copy_is_refused_however_often_it_is_started(three: Cluster) -> None:
+@pytest.mark.parametrize("again", [False, True], ids=["peers that saw it", "started since"])
+def test_an_older_copy_is_refused_however_often_it_is_started(
+    three: Cluster,
+    again: bool,  # noqa: FBT001
+) -> None:
     n01, n02, n03 = three.nodes
     disk, copy = three.directory / n03.name, three.directory / "copy"
     three.signal(n03, signal.SIGTERM)
@@ -39,6 +43,10 @@ def test_an_older_copy_is_refused_however_often_it_is_started(three: Cluster) ->
     three.kill(n03)
     shutil.rmtree(disk)
     copy.rename(disk)
+    if again:
+        for peer in (n01, n02):
+            three.signal(peer, signal.SIGTERM)
+        three.start(n01, n02)
     for sentence in ("two processes call themselves n03 in run 2", "n03 shows a journal of"):
         three.launch(n03)
         for _ in (n01, n02):

@@ -155,7 +155,7 @@ class Disk:
             content.rejoined,
         )
         known = len(self.records)
-        return Recovered(self.forming, self.formed, self.boot, {0: group}, known, b"", None, ())
+        return Recovered(self.forming, self.formed, self.boot, (), {0: group}, known, b"", None, ())
 
     def lose(self) -> None:
         """Forget everything: another disk takes the place of this one, and nothing is on it."""

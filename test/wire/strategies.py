@@ -76,6 +76,7 @@ RECORDS: Final[dict[type[records.Record], st.SearchStrategy[records.Record]]] = 
     records.Started: st.builds(records.Started, counts),
     records.Installed: st.builds(records.Installed, slots),
     records.Renewed: st.builds(records.Renewed, names, counts),
+    records.Seen: st.builds(records.Seen, names, counts, counts, st.text(), counts, st.text()),
     records.Rejoined: st.builds(records.Rejoined, counts),
 }
 """One strategy for each class of record."""

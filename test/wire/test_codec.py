@@ -47,6 +47,7 @@ def test_tags_are_never_given_to_another_class() -> None:
         8: "Installed",
         9: "Renewed",
         10: "Rejoined",
+        11: "Seen",
     }
     assert {kind.tag: kind.make.__name__ for kind in MESSAGE_KINDS} == {
         1: "Prepare",
