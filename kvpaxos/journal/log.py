@@ -35,7 +35,7 @@ from kvpaxos.journal.marks import packed_entry
 from kvpaxos.journal.reader import JournalReader
 from kvpaxos.journal.recovery import Replay, opened, recover, write_header
 from kvpaxos.journal.segment import SegmentWriter, create_segment, size_for
-from kvpaxos.journal.spares import Spares
+from kvpaxos.journal.spares import PIECE_BYTES, Spares
 from kvpaxos.journal.state import GroupState, JournalState
 from kvpaxos.paxos.ballot import NO_SLOT, Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Vote
@@ -140,6 +140,7 @@ class Journal:
         salt: Digest | None = None,
         make_room: Callable[[], bool] = lambda: False,
         new_lock: Callable[[], AbstractContextManager[object]] = Lock,
+        piece_bytes: int = PIECE_BYTES,
     ) -> Journal:
         """Return the journal in ``directory``, which is made if need be.
 
@@ -149,6 +150,7 @@ class Journal:
             whether it freed any.
         :param new_lock: makes the lock that keeps the thread which writes out of a file that
             another one still prepares.
+        :param piece_bytes: as much of a new segment's file is filled and synced at once.
         :raises StartError: if another process has it open, or another version wrote it.
         :raises DamagedRecords: if something that was synced is not whole.
         :raises DiskError: if the disk refuses.
@@ -159,7 +161,7 @@ class Journal:
         place.make()
         lock = place.lock()
         try:
-            spares = Spares(place, segment_bytes, make_room, new_lock)
+            spares = Spares(place, segment_bytes, make_room, new_lock, piece_bytes=piece_bytes)
             return cls(place, lock, segment_bytes, salt, spares)
         except BaseException:
             lock.close()
@@ -207,7 +209,7 @@ class Journal:
 
     @property
     def wants_spare(self) -> bool:
-        """Whether it is time to call `prepare_spare`, or to call it again."""
+        """Whether it is time to call `prepare_spare`, or to call it again. Any thread may ask."""
         return self._spares.is_due(1 - self._segment.free_bytes / self._segment.extent.header.size)
 
     @property

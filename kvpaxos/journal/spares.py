@@ -28,8 +28,8 @@ MADE_FROM: Final = 0.5
 MADE_WITHIN: Final = 0.25
 """And such a file is ready when so much more of this one is used."""
 
-_PIECE: Final = bytes(256 * 1024)
-"""Zeros are synced in pieces, so that no sync of the journal waits behind all of them."""
+PIECE_BYTES: Final = 256 * 1024
+"""So many zeros are synced at once, so that no sync of the journal waits behind all of them."""
 
 
 class _Spare:
@@ -58,15 +58,15 @@ class _Spare:
         assert self._file is not None, "nothing is filled yet"
         return self._file
 
-    def fill(self) -> None:
+    def fill(self, piece_bytes: int) -> None:
         """Fill one more piece."""
         if self._file is None:
             place, name = self._directory, self.name
             self._file = opened(place, name) if self.forgotten else place.create(name)
-        piece = _PIECE[: self.size - self.zeros]
-        self._file.write(piece, self.zeros)
+        piece_bytes = min(piece_bytes, self.size - self.zeros)
+        self._file.write(bytes(piece_bytes), self.zeros)
         self._file.sync()
-        self.zeros += len(piece)
+        self.zeros += piece_bytes
 
     def close(self) -> None:
         """Give the handle back."""
@@ -87,6 +87,7 @@ class Spares:
 
     :param make_room: is called when the disk is full, and returns whether it freed any.
     :param lock: makes what keeps one thread waiting for the other.
+    :param piece_bytes: so many zeros are written and synced at once.
     """
 
     def __init__(
@@ -95,11 +96,14 @@ class Spares:
         segment_bytes: int,
         make_room: Callable[[], bool] = lambda: False,
         lock: Callable[[], AbstractContextManager[object]] = Lock,
+        *,
+        piece_bytes: int = PIECE_BYTES,
     ) -> None:
         self._directory = directory
         self._segment_bytes = segment_bytes
         self._make_room = make_room
         self._lock = lock()
+        self._piece_bytes = piece_bytes
         self._numbers = count(1)
         self._spares: tuple[_Spare, ...] = ()
 
@@ -192,7 +196,7 @@ class Spares:
         """Fill one more piece of ``spare``, or of another one each time that room is made."""
         while True:
             try:
-                spare.fill()
+                spare.fill(self._piece_bytes)
             except BaseException as error:
                 spare.delete()
                 full = isinstance(error, DiskError) and lacks_space(error)

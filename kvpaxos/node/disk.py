@@ -267,10 +267,12 @@ class Disk:
                 self._reactor.callFromThread(self._refused_room)
             elif self.cramped:
                 self._reactor.callFromThread(self._found_room)
+            # A long batch makes several pieces due at once. Whoever waits to read goes first.
+            self._preparing = room and self.journal.wants_spare
+            if self._preparing:
+                self._jobs.put(self._prepare_spare)
         except Exception:  # noqa: BLE001  (whatever it is: the node must stop)
             self._reactor.callFromThread(self._fail, Failure())
-        else:
-            self._preparing = False
 
     def _run_reader(self) -> None:
         while (job := self._jobs.get()) is not None:

@@ -54,6 +54,10 @@ _LONG: Final = SEGMENT_BYTES_MIN - 2 * 4096
 """With its headers and marks it does not fit into the least segment."""
 
 
+_PIECE_BYTES: Final = SEGMENT_BYTES_MIN // 4
+"""Most files of segments are filled in part only when the next segment begins."""
+
+
 def batch(slot: int, size: int) -> Batch:
     """Return what is decided in ``slot``: always the same, if its size is."""
     if not size:
@@ -314,7 +318,9 @@ class Life:
 
 def started(disk: VirtualFiles, segment_bytes: int = SEGMENT_BYTES_MIN) -> Journal:
     """Return the journal on ``disk``, open."""
-    return Journal.open(DIRECTORY, segment_bytes=segment_bytes, files=disk, salt=SALT)
+    return Journal.open(
+        DIRECTORY, segment_bytes=segment_bytes, files=disk, salt=SALT, piece_bytes=_PIECE_BYTES
+    )
 
 
 def check_use(

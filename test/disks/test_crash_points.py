@@ -111,7 +111,7 @@ def trial(left: Left, life: Life, depth: int) -> list[Left]:
 def test_a_journal_recovers_wherever_the_power_fails_in_its_first_operations() -> None:
     count = Count()
     for name in LIVES:
-        count.add(sweep(Chunk(name, range(16))))
+        count.add(sweep(Chunk(name, range(24))))
     assert len(count.states) > 15
     assert count.during
     assert count.torn
@@ -195,9 +195,11 @@ def name_before_sync(directory: Directory, spares: Spares, header: Header) -> Fi
     return file
 
 
-def used_as_it_is(self: _Spare, *, fill: Callable[[_Spare], None] = _Spare.fill) -> None:
+def used_as_it_is(
+    self: _Spare, piece_bytes: int, *, fill: Callable[[_Spare, int], None] = _Spare.fill
+) -> None:
     if not self.forgotten:
-        fill(self)
+        fill(self, piece_bytes)
         return
     self._file = opened(self._directory, self.name)
     self.zeros = self.size
@@ -212,7 +214,7 @@ def at_the_start() -> range:
 
 
 def in_a_file_used_again() -> range:
-    return range(50, 60)
+    return range(66, 74)
 
 
 class Bug(NamedTuple):

@@ -197,6 +197,18 @@ def test_a_batch_that_is_bad_where_its_mark_was_begun_is_damage() -> None:
         open_journal(left)
 
 
+def test_the_loss_of_the_last_segment_is_damage_once_a_record_in_it_was_acknowledged() -> None:
+    disk, slot = MemoryDisk(), 1
+    journal = open_journal(disk)
+    while journal.segments < 2:
+        write_batches(journal, [[vote(slot, size=1000)]])
+        slot += 1
+    left = disk.after_power_cut()
+    del left.files[segment_path(2)]
+    with pytest.raises(DamagedRecords, match=r"journal-0000000002\.log.*missing"):
+        open_journal(left)
+
+
 def test_a_header_is_mended_from_its_copy() -> None:
     for place in (0, HEADER_BYTES):
         disk = MemoryDisk()

@@ -183,6 +183,68 @@ def test_what_was_in_a_file_is_gone_before_it_is_used_again(
         assert disk.after_power_cut(names_kept=True).files[DIRECTORY / name].data == bytes(LARGE)
 
 
+class Guard:
+    """A lock that can be asked whether it is held."""
+
+    held = False
+
+    def __enter__(self) -> None:
+        assert not self.held
+        self.held = True
+
+    def __exit__(self, *_: object) -> None:
+        self.held = False
+
+
+def test_no_file_is_touched_but_under_the_lock_that_the_two_threads_share() -> None:
+    disk, guard, touched = MemoryDisk(), Guard(), list[str]()
+    spares = Spares(Directory(disk, DIRECTORY), SEGMENT_BYTES, lock=lambda: guard, piece_bytes=4096)
+    for name in ("old-1", "old-2", "old-3"):
+        disk.close(disk.create(DIRECTORY / name))
+
+    def watch(call: str) -> None:
+        assert guard.held, f"{call} without the lock"
+        touched.append(call)
+
+    disk.fault = watch
+    spares.prepare()
+    for number in (1, 2, 3):
+        spares.recycle(f"old-{number}", SEGMENT_BYTES)
+    for size in (SEGMENT_BYTES, 2 * SEGMENT_BYTES):
+        _, file = spares.take(size)
+        file.close()
+    assert set(touched) == {"create", "write", "sync", "rename", "remove"}
+
+
+def test_readers_know_that_a_segment_is_forgotten_before_its_file_has_another_name() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk)
+    slot = write_on(journal, 1, 3)
+    kept = []
+
+    def watch(call: str) -> None:
+        if call in {"rename", "remove"}:
+            kept.append((journal.segments, journal.kept_from(0) > 1))
+
+    disk.fault = watch
+    assert journal.forget(0, Slot(slot - 2)) == 3
+    assert kept == [(1, True)] * 3
+
+
+def test_a_journal_that_is_closed_holds_no_file() -> None:
+    disk = MemoryDisk()
+    journal = open_journal(disk, LARGE)
+    slot = 1
+    while journal.segments < 3:
+        write(journal, slot, 1, size=LARGE // 50)
+        slot += 1
+    assert journal.forget(0, Slot(slot - 2)) == 2
+    journal.prepare_spare()
+    assert not journal.has_spare
+    journal.close()
+    assert disk.handles == {}
+
+
 class Meddled(MemoryDisk):
     """Does something when it is read from some way into a file."""
 

@@ -8,6 +8,7 @@ from typing import Final
 
 from kvpaxos.journal.format import segment_name
 from kvpaxos.journal.log import Journal
+from kvpaxos.journal.spares import PIECE_BYTES
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
 from kvpaxos.paxos.messages import Batch, Command, Vote
 from kvpaxos.paxos.records import DecidedThrough, Formed, Forming, Learned, Promised, Record
@@ -48,8 +49,12 @@ def promised(ballot: Ballot = LOW) -> Promised:
     return Promised(ballot)
 
 
-def open_journal(disk: MemoryDisk, segment_bytes: int = SEGMENT_BYTES) -> Journal:
-    return Journal.open(DIRECTORY, segment_bytes=segment_bytes, files=disk, salt=SALT)
+def open_journal(
+    disk: MemoryDisk, segment_bytes: int = SEGMENT_BYTES, *, piece_bytes: int = PIECE_BYTES
+) -> Journal:
+    return Journal.open(
+        DIRECTORY, segment_bytes=segment_bytes, files=disk, salt=SALT, piece_bytes=piece_bytes
+    )
 
 
 def write_batches(journal: Journal, batches: Iterable[Iterable[Record]], group: int = 0) -> None:

@@ -16,11 +16,20 @@ from twisted.internet.interfaces import IReactorFromThreads
 from kvpaxos.errors import DiskError, JournalDamaged, Unavailable
 from kvpaxos.journal.damage import DamagedRecords
 from kvpaxos.journal.format import DATA_START
+from kvpaxos.journal.spares import PIECE_BYTES
 from kvpaxos.node.disk import SPARE_RETRY_S, Disk
 from kvpaxos.paxos.ballot import Slot
 from kvpaxos.paxos.effects import Decision
 from test.journal.disks import MemoryDisk, failing_call
-from test.journal.values import batch, decided, learned, open_journal, segment_path, vote
+from test.journal.values import (
+    SEGMENT_BYTES,
+    batch,
+    decided,
+    learned,
+    open_journal,
+    segment_path,
+    vote,
+)
 
 
 class Turns:
@@ -67,11 +76,11 @@ class Gate:
 class Bench:
     """A `Disk` on a disk made of memory, and what it has said."""
 
-    def __init__(self) -> None:
+    def __init__(self, piece_bytes: int = PIECE_BYTES) -> None:
         self.now = 100.0
         self.reactor = Turns()
         self.files = MemoryDisk()
-        self.journal = open_journal(self.files)
+        self.journal = open_journal(self.files, piece_bytes=piece_bytes)
         self.durable: list[int] = []
         self.failed: list[DiskError | JournalDamaged] = []
         self.threads = threading.active_count()
@@ -313,6 +322,19 @@ def test_the_next_segment_is_made_ready_beside_the_writer(bench: Bench) -> None:
             bench.result(bench.disk.decided(0, Slot(1), Slot(1), 1))
     assert bench.journal.segments > 3
     assert set(makers) == {"journal reader"}
+
+
+def test_after_a_long_batch_all_zeros_that_are_due_are_written_without_another_one() -> None:
+    bench = Bench(piece_bytes=4096)
+    bench.disk.append(0, [vote(slot, size=1000) for slot in range(1, 19)])
+    bench.until_durable(18)
+    assert bench.journal.segments == 1
+    for _ in range(2 * SEGMENT_BYTES // 4096):
+        # Each waits for one piece at the most.
+        bench.result(bench.disk.decided(0, Slot(1), Slot(1), 1))
+    assert bench.journal.has_spare
+    assert bench.files.trace.count(("sync", "spare-2")) == SEGMENT_BYTES // 4096
+    bench.stop()
 
 
 def test_without_room_for_the_next_segment_it_goes_on_and_asks_again_later(bench: Bench) -> None:
