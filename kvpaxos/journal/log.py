@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field, replace
 from itertools import takewhile
 from pathlib import Path
@@ -273,9 +273,9 @@ class Journal:
                     self._segment.settle()
         finally:
             self._fuse.closed = True
-            self._segment.close()
-            self._spares.close()
-            self._lock.close()
+            with ExitStack() as last:
+                for part in (self._lock, self._spares, self._segment):
+                    last.callback(part.close)
 
     def _begin(self, salt: Digest | None) -> Replay:
         salt = os.urandom(DIGEST_BYTES) if salt is None else salt
@@ -357,8 +357,10 @@ class Journal:
 
     def _drop(self, count: int) -> None:
         """Let go of the first ``count`` segments."""
-        extent = self._extents[count]
-        header = replace(extent.header, first=extent.header.number)
+        # Before all else: whoever reads the others from here on takes nothing for damage.
+        dropped, self._extents = self._extents[:count], self._extents[count:]
+        extent = self._extents[0]
+        header = extent.header = replace(extent.header, first=extent.header.number)
         # The new first segment says so itself, durably, before any file goes: otherwise
         # a deletion could not be told from a loss.
         file = opened(self._directory, segment_name(header.number))
@@ -366,8 +368,6 @@ class Journal:
             write_header(file, header)
         finally:
             file.close()
-        dropped, self._extents = self._extents[:count], self._extents[count:]
-        extent.header = header
         for old in dropped:
             self._spares.recycle(segment_name(old.header.number), old.header.size)
         self._directory.sync()

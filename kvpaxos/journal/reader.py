@@ -163,6 +163,15 @@ class _Cursor:
 
     def _read_piece(self) -> bool:
         """Read some records. Return False if they were forgotten in the meantime."""
+        try:
+            return self._read_records()
+        except DamagedRecords:
+            if self._extent in self._extents():
+                raise
+            return False  # Its file may be in use for something else.
+
+    def _read_records(self) -> bool:
+        """Read some records. Return False if their file is gone."""
         name = segment_name(self._extent.header.number)
         if self._file is None:
             self._file = self._directory.open(name)
@@ -175,8 +184,6 @@ class _Cursor:
             if self._take_all(data):
                 return True
             if len(data) < min(wanted, end - self._offset) or self._offset + wanted >= end:
-                if self._extent not in self._extents():
-                    return False  # Its file may be in use for something else.
                 path = self._directory.path / name
                 raise DamagedRecords(Damage(path, self._offset, len(data), "a record"))
             length, _ = RECORD_HEADER.unpack_from(data)

@@ -281,6 +281,8 @@ def _mend(directory: Directory, segment: Segment, found: Findings) -> None:
 
 def _mend_header(file: File, sound: bytes) -> None:
     copies = header_copies(read_around(file, DATA_START).data)
+    # A process that was killed may not have synced the sound one. Never are both in doubt.
+    file.sync()
     for place, copy in zip((0, HEADER_BYTES), copies, strict=True):
         if copy != sound:
             file.write(sound, place)

@@ -215,7 +215,10 @@ def test_a_header_is_mended_from_its_copy() -> None:
         open_journal(disk).close()
         sound = bytes(disk.files[segment_path()].data)
         disk.flip(segment_path(), place + 20)
+        disk.trace.clear()
         recovered = open_journal(disk).recovered
+        mending = [call for call, name in disk.trace if name == segment_path().name]
+        assert mending[:3] == ["sync", "write", "sync"]
         assert "one copy of the header" in recovered.mended[0]
         assert disk.files[segment_path()].durable == sound
 

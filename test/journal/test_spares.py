@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,14 @@ from kvpaxos.journal.spares import (
 )
 from kvpaxos.paxos.ballot import Slot
 from test.journal.disks import DIRECTORY, MemoryDisk
-from test.journal.values import SEGMENT_BYTES, decided, open_journal, vote, write_batches
+from test.journal.values import (
+    SEGMENT_BYTES,
+    decided,
+    open_journal,
+    segment_path,
+    vote,
+    write_batches,
+)
 
 LARGE: Final = 4 * 1024 * 1024
 """A segment whose zeros take many pieces."""
@@ -292,6 +300,37 @@ def test_a_reader_whose_file_is_used_again_meanwhile_finds_nothing_more_and_no_d
     first = journal.kept_from(0)
     found = reader.decided(0, first, Slot(through), 10**9)
     assert [decision.slot for decision in found] == list(range(first, through + 1))
+
+
+def test_a_reader_that_the_disk_refuses_a_forgotten_file_finds_nothing_more_and_no_damage() -> None:
+    journal, disk, through = long_journal()
+
+    def refuse() -> None:
+        reused(journal, through)
+        raise OSError(errno.EIO, "Input/output error")
+
+    reader = journal.reader()
+    disk.meddle = refuse
+    found = reader.decided(0, Slot(1), Slot(through), 10**9)
+    assert disk.meddle is None
+    assert len(found) < through
+
+
+def test_a_header_that_is_told_to_be_the_first_is_no_damage_to_an_audit() -> None:
+    journal, disk, _ = long_journal()
+    second, notes, writes = segment_path(2).name, list[str](), list[str]()
+
+    def look(call: str) -> None:
+        if disk.trace[-1] == ("write", second):
+            writes.append(call)
+            if len(writes) == 2:
+                # One copy of it is written, and the other is not.
+                assert sum(journal.audit(notes.append)) > 0
+
+    disk.fault = look
+    assert journal.forget(0, journal._extents[1].voted_through(0)) == 1
+    assert len(writes) == 2
+    assert notes == []
 
 
 def test_an_audit_whose_file_is_used_again_meanwhile_goes_on_and_finds_no_damage() -> None:
