@@ -24,6 +24,7 @@ class Link:
     :ivar dialed: the one that this node dialed; ``accepted`` is the one that ``peer`` did.
     :ivar standing: what the peer last said of its standing, and ``incarnations`` of disks.
     :ivar formed_run: which run of the peer has said last that it is formed.
+    :ivar lost_run: which run of it has shown last that it is part of nothing.
     :ivar told: what it was last told of this node's journal, apart from greetings.
     :ivar usable: whether messages to and from the peer are passed on.
     :ivar heard: whether a message came from the peer since the last greeting. It sends none before
@@ -40,6 +41,7 @@ class Link:
     standing: Standing = EMPTY
     incarnations: Incarnations = ()
     formed_run: str | None = None
+    lost_run: str | None = None
     told: Holds | None = None
     usable: bool = False
     heard: bool = False
@@ -59,6 +61,14 @@ class Link:
             return False
         self.formed_run = run if standing.formed else None
         self.standing, self.incarnations = standing, incarnations
+        return True
+
+    def is_new_loss(self, connection: Connection) -> bool:
+        """Whether the peer stands nowhere, and has not said so before in the same run."""
+        assert connection.theirs is not None
+        if self.standing != EMPTY or self.lost_run == connection.theirs.process:
+            return False
+        self.lost_run = connection.theirs.process
         return True
 
     def connections(self) -> list[Connection]:

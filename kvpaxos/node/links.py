@@ -33,7 +33,7 @@ from kvpaxos.node.listener import Listener
 from kvpaxos.node.parcels import EXPRESS, MESSAGES, REPLIES, REQUESTS, Packer, as_told
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.paxos.formation import EMPTY, Form, FormationMessage, Standing, Stands
+from kvpaxos.paxos.formation import Form, FormationMessage, Standing, Stands
 from kvpaxos.paxos.messages import Incarnations, Message
 from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
 from kvpaxos.paxos.records import NodeRecord
@@ -43,6 +43,8 @@ from kvpaxos.wire.greeting import Frame, Hello, Holds, Identity, Refused, Welcom
 
 STRANGERS_MAX: Final = 64
 """Accepted connections that have not greeted. One more, and the oldest of them is dropped."""
+
+LOST: Final = "shows an empty disk to its own cluster: it is lost, or damaged and being mended"
 
 REMIND_S: Final = 1.0
 """How often a node says where it stands to those that have not formed, or may not know."""
@@ -313,8 +315,8 @@ class Links(MultiService):
         if standing.formed:
             incarnation = dict(incarnations).get(link.peer, FIRST_INCARNATION)
             self._handshake.runs.formed(link.peer, incarnation)
-        if self._assembly.standing.formed and link.standing == EMPTY:
-            self.complaints.hear(link.peer, "disk lost", "shows an empty disk to its own cluster")
+        if self._assembly.standing.formed and link.is_new_loss(connection):
+            self.complaints.hear(link.peer, "disk lost", LOST)
         self._review(link)
         self._assembly.heard(link.peer, standing, incarnations)
         self._assembly.note(self._handshake.runs)

@@ -28,7 +28,7 @@ from kvpaxos.journal.recollection import recollect
 from kvpaxos.node.links import Links
 from kvpaxos.node.repairs import JOURNAL, Repairs
 from kvpaxos.node.threads import Threads
-from kvpaxos.paxos.ballot import NodeId, Slot
+from kvpaxos.paxos.ballot import NO_SLOT, NodeId, Slot
 from kvpaxos.paxos.messages import Batch
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.recall import (
@@ -104,6 +104,7 @@ class Mender(Service):
         self._clock = clock
         self._told: Counter[NodeId] = Counter()
         self._questions: dict[NodeId, Recall] = {}
+        self._last_asked: dict[NodeId, Recall] = {}
         self._answering: Deferred[None] = succeed(None)
         self._writing: Deferred[None] = succeed(None)
         self._is_answering = self._is_done = False
@@ -197,6 +198,13 @@ class Mender(Service):
     def _asked(self, sender: NodeId, question: Recall) -> None:
         if not self.running:
             return
+        if question != self._last_asked.get(sender):
+            self._last_asked[sender] = question
+            self._log.info(
+                "{peer} mends its damaged journal, and asks what was in slots from {slot} on",
+                peer=sender,
+                slot=min(question.slots, default=NO_SLOT),
+            )
         self._questions[sender] = question
         if not self._is_answering:
             self._is_answering = True

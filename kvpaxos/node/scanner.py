@@ -174,13 +174,17 @@ def scanner_of(
     reactor: Any,  # noqa: ANN401  (as above)
     failed: Callable[[Failure], None],
 ) -> Scanner:
-    """Return what scans the disk of a node as the settings say; nothing if it has none."""
+    """Return what scans the disk of a node as the settings say; nothing if it has none.
+
+    What stands in for a journal that is being mended is not on the disk, nor is a state with it.
+    """
     storage = cluster.storage
+    nothing = cluster.options.volatile or repairs.mending is not None
     return Scanner(
         journal,
         state,
         repairs,
-        bytes_per_s=0 if cluster.options.volatile else storage.scan_bytes_per_s,
+        bytes_per_s=0 if nothing else storage.scan_bytes_per_s,
         every_s=storage.scan_every_s,
         reactor=reactor,
         failed=failed,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
@@ -11,10 +12,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from kvpaxos.errors import StartError
-from kvpaxos.node.connection import LinkError
+from kvpaxos.node.connection import Connection, LinkError
+from kvpaxos.node.dialer import Dialer
+from kvpaxos.node.link import Link
 from kvpaxos.node.links import REMIND_S
 from kvpaxos.paxos.ballot import NodeId, Slot
-from kvpaxos.paxos.formation import EMPTY, Stands
+from kvpaxos.paxos.formation import EMPTY, Standing, Stands
 from kvpaxos.paxos.messages import Command
 from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
 from kvpaxos.paxos.records import Formed, Forming, Seen
@@ -198,6 +201,17 @@ async def test_an_empty_disk_in_a_formed_cluster_stops_its_node_only(three: Clus
     a.links.send(0, C, request(1))
     await c.until(lambda: c.messages(A) == [request(1)])
     assert len(b.said("fatal")) == 1
+
+
+def test_a_lost_disk_is_named_once_a_run_on_however_many_connections_it_shows() -> None:
+    def says(run: str, standing: Standing) -> bool:
+        connection = cast(Connection, SimpleNamespace(theirs=SimpleNamespace(process=run)))
+        assert link.hear(connection, standing, ())
+        return link.is_new_loss(connection)
+
+    link = Link(B, cast(Dialer, None))
+    assert not says("one", Standing("c", formed=True))
+    assert [says("two", EMPTY), says("two", EMPTY), says("three", EMPTY)] == [True, False, True]
 
 
 @pytest_twisted.ensureDeferred

@@ -13,12 +13,15 @@ from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from typing_extensions import override
 
+from kvpaxos.config.cluster import default_cluster
 from kvpaxos.engine.rocks import RocksEngine
 from kvpaxos.errors import DiskError, JournalDamaged, KvPaxosError, StateClosed, StateDamaged
 from kvpaxos.journal.log import Journal
+from kvpaxos.journal.mending import Mending
 from kvpaxos.node.repairs import Repairs
-from kvpaxos.node.scanner import Scanner
+from kvpaxos.node.scanner import Scanner, scanner_of
 from kvpaxos.node.state import State
+from kvpaxos.node.threads import SYSTEM_THREADS
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.messages import Command
 from kvpaxos.store.commands import Set, encode_operation
@@ -163,6 +166,19 @@ async def test_a_rate_of_nothing_reads_nothing(tmp_path: Path) -> None:
     world.reactor.advance(10 * DAY_S)
     assert (world.journal.audits, world.scanner.describe()["completed_ago_s"]) == (0, None)
     await world.stop()
+
+
+@pytest.mark.parametrize("mending", [False, True])
+def test_what_stands_in_for_a_journal_that_is_mended_is_not_scanned(
+    world: World,
+    mending: bool,  # noqa: FBT001
+) -> None:
+    world.repairs.mending = Mending([]) if mending else None
+    owned = (default_cluster(), cast(Journal, world.journal), world.state, world.repairs)
+    scanner = scanner_of(
+        *owned, SYSTEM_THREADS, reactor=world.reactor, failed=world.failures.append
+    )
+    assert (scanner._bytes_per_s > 0) is not mending
 
 
 @pytest_twisted.ensureDeferred
