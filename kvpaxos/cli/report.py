@@ -18,12 +18,14 @@ class Peer:
     :ivar round_trip_ms: None as long as it is not measured.
     :ivar up: messages pass both ways.
     :ivar linked: there is a connection, whichever way.
+    :ivar complaint: what was wrong with it last, and has not been right since; or empty.
     """
 
     node: str
     up: bool
     round_trip_ms: float | None
     linked: bool = False
+    complaint: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +34,7 @@ class NodeReport:
 
     :ivar trouble: why the node does not serve; the other fields are empty if it did not answer.
     :ivar waits_for: without whom it cannot vote, since its disk is new.
+    :ivar volatile: it keeps nothing on a disk.
     :ivar alarm: what it asks its operator for, while it serves all but some requests.
     :ivar described: what the node said, as it came.
     """
@@ -50,6 +53,7 @@ class NodeReport:
     journal_bytes: int | None = None
     state_bytes: int | None = None
     waits_for: tuple[str, ...] = ()
+    volatile: bool = False
     peers: tuple[Peer, ...] = ()
     described: Mapping[str, object] = field(default_factory=dict)
 
@@ -76,6 +80,7 @@ def read_report(node: str, url: str, table: Mapping[str, object]) -> NodeReport:
         journal_bytes=_number(journal.get("bytes")),
         state_bytes=_sum(state, "file_bytes", "unflushed_bytes"),
         waits_for=tuple(_texts(table.get("waits_for"))),
+        volatile=table.get("volatile") is True,
         peers=tuple(_peers(table.get("peers"))),
         described=table,
     )
@@ -120,10 +125,30 @@ class ClusterReport:
             if report.answered and not report.waits_for and report.role != "forming"
         ]
         known += [f"{one.node} waits for word from {', '.join(one.waits_for)}" for one in waiting]
+        if all(report.volatile for report in waiting):
+            return (
+                f"{'; '.join(known)}. They keep nothing on disks, and too few remember anything."
+                ' "kvpaxos backup FILE --stale" saves what one of the others holds. Once all are'
+                " stopped, and started again, they form a new, empty cluster"
+            )
+        missing = ", ".join(report.node for report in self.nodes if not report.answered)
+        start = f"Start {missing}, on the disks they had. " if missing else ""
         return (
-            f"{'; '.join(known)}. Start the nodes that are not here, on their own disks. If too"
-            ' many disks are gone for good, "kvpaxos recover" says what can be saved'
+            f'{"; ".join(known)}. {start}If too many disks are gone for good, "kvpaxos recover"'
+            " says what can be saved"
         )
+
+    @property
+    def objections(self) -> Sequence[str]:
+        """What nodes that answer have against each other, each once."""
+        answering = {report.node for report in self.nodes if report.answered}
+        told: dict[str, str] = {}
+        for report in self.nodes:
+            for peer in report.peers:
+                if peer.complaint and not peer.up and peer.node in answering:
+                    pair = f"{report.node} and {peer.node} do not talk: {peer.complaint}"
+                    told.setdefault(peer.complaint, pair)
+        return tuple(told.values())
 
     @property
     def exit_status(self) -> int:
@@ -139,6 +164,7 @@ class ClusterReport:
             "verdict": self.verdict,
             "leader": self.leader,
             "advice": self.advice,
+            "objections": list(self.objections),
             "nodes": {
                 report.node: {"url": report.url, "trouble": report.trouble, **report.described}
                 for report in self.nodes
@@ -154,6 +180,7 @@ def _peers(value: object) -> Sequence[Peer]:
             link.get("dialed") is True and link.get("accepted") is True,
             _decimal(link.get("round_trip_ms")),
             linked=link.get("dialed") is True or link.get("accepted") is True,
+            complaint=_text(link.get("complaint")),
         )
         for link in links
     ]

@@ -77,8 +77,9 @@ def drawn(report: ClusterReport, width: int) -> Group:
         for node in report.nodes
         if node.alarm
     ]
+    objections = [Text(objection, "bold yellow") for objection in report.objections]
     advice = [Text(report.advice, "yellow")] if report.advice is not None else []
-    return Group(table, Text(report.verdict, style), *troubles, *alarms, *advice)
+    return Group(table, Text(report.verdict, style), *troubles, *alarms, *objections, *advice)
 
 
 def size(count: int | None) -> str:

@@ -15,12 +15,14 @@ class Complaints:
     """Counts complaints by kind, and logs each when it is first heard.
 
     :ivar counts: how often each kind was heard.
+    :ivar last: what was heard last about each member or stranger, and is not settled.
     """
 
     _log = Logger()
 
     def __init__(self) -> None:
         self.counts: Counter[str] = Counter()
+        self.last: dict[str, str] = {}
         self._logged: dict[str, set[str]] = {}
 
     def hear(self, about: str, kind: str, sentence: str) -> None:
@@ -30,6 +32,7 @@ class Complaints:
         :param kind: one of a few fixed words.
         """
         self.counts[kind] += 1
+        self.last[about] = sentence
         logged = self._logged.setdefault(about, set())
         # Refusals state causes. What else is wrong differs in numbers only, from one attempt
         # to the next; and strangers can make up any number of causes.
@@ -41,4 +44,5 @@ class Complaints:
 
     def settle(self, about: str) -> None:
         """Forget what was logged about ``about``: all is well, and news would be news again."""
+        self.last.pop(about, None)
         self._logged.pop(about, None)

@@ -202,8 +202,11 @@ class Links(MultiService):
 
     def status(self) -> list[dict[str, object]]:
         """Describe the link to each peer for the operator."""
-        records = self._handshake.runs.records
-        return [{**link.describe(), "records": records(link.peer)} for link in self._links.values()]
+        records, last = self._handshake.runs.records, self.complaints.last
+        return [
+            {**link.describe(), "records": records(peer), "complaint": last.get(peer)}
+            for peer, link in self._links.items()
+        ]
 
     def standings(self) -> dict[NodeId, Standing | None]:
         """Return where the other members stand, durably; None for those that are not here."""

@@ -155,7 +155,7 @@ class Node(MultiService):
         trust = self._states.comparer
         self._face = Face(self._state, self._requests, self, trust, monotonic=self._monotonic)
         read = partial(self._face.read, stale=False)
-        self._prober = Prober(lambda timeout_s: read(timeout_s=timeout_s), clock=self._reactor)
+        self._prober = Prober(read, doubt=self.doubt, clock=self._reactor)
         self._overview.opened(self._disk, self._links, self._persister, self._space, self._states)
         owned = (self._cluster, self.journal, self._state, self._repairs, self._platform.threads)
         self._scanner = scanner_of(*owned, reactor=self._reactor, failed=self._broken)

@@ -74,6 +74,7 @@ class Overview:
             "version": VERSION,
             "cluster": self.cluster_id,
             "members": list(self._cluster.members),
+            "volatile": self._cluster.options.volatile,
             "life": self.life,
             "uptime_s": round(self._monotonic() - self._started_at, 3),
             "longest_pause_ms": self._longest_pause_ms(),

@@ -140,16 +140,40 @@ def test_nodes_that_wait_for_each_other_and_what_is_left_are_told_below_the_tabl
     lost = {"decided": 0, "role": "forming", "trouble": "it waits"}
     waiting = described("n02", "", waits_for=["n03"], **lost)
     known = (
-        "n01 holds every slot through 12; n02 waits for word from n03. Start the nodes that are not"
-        ' here, on their own disks. If too many disks are gone for good, "kvpaxos recover" says'
-        " what can be saved"
+        "n01 holds every slot through 12; n02 waits for word from n03. Start n03, on the disks"
+        ' they had. If too many disks are gone for good, "kvpaxos recover" says what can be saved'
     )
     assert report(left, waiting, None).advice == known
     output = io.StringIO()
     Console(file=output, width=100).print(drawn(report(left, waiting, None), 100))
     assert known in " ".join(output.getvalue().split())
+    here = described("n03", "", **lost)
+    assert "Start" not in (report(left, waiting, here).advice or "")
+    volatile = report(left, {**waiting, "volatile": True}, None).advice
+    assert volatile == (
+        "n01 holds every slot through 12; n02 waits for word from n03. They keep nothing on disks,"
+        ' and too few remember anything. "kvpaxos backup FILE --stale" saves what one of the others'
+        " holds. Once all are stopped, and started again, they form a new, empty cluster"
+    )
     # As long as anybody leads, a node that waits is nothing to worry about.
     assert report(N01, N02, waiting).advice is None
+
+
+def test_what_nodes_that_are_here_have_against_each_other_is_told_once() -> None:
+    def linked(peer: str, complaint: str | None, *, up: bool = False) -> Table:
+        return {"peer": peer, "dialed": up, "accepted": up, "complaint": complaint}
+
+    old = "n03 shows run 1 of its disk, but run 2 was seen already"
+    n01 = described("n01", "n02", peers=[linked("n02", "slow", up=True), linked("n03", old)])
+    n02 = described("n02", "n02", peers=[linked("n01", None), linked("n03", old)])
+    n03 = described("n03", "", peers=[linked("n01", old), linked("n02", old)])
+    seen = report(n01, n02, n03)
+    assert seen.objections == (f"n01 and n03 do not talk: {old}",)
+    # Of a node that does not answer it is no news that it cannot be reached.
+    assert report(n01, n02, None).objections == ()
+    output = io.StringIO()
+    Console(file=output, width=100).print(drawn(seen, 100))
+    assert f"do not talk: {old}" in " ".join(output.getvalue().split())
 
 
 def test_an_alarm_stands_in_a_line_below_the_table() -> None:
@@ -217,6 +241,7 @@ class ObserverTests(SynchronousTestCase):
             "verdict": "n02 leads; all 2 nodes serve",
             "leader": "n02",
             "advice": None,
+            "objections": [],
             "nodes": {"n01": {"url": "http://a", **N01}, "n02": {"url": "http://b", **N02}},
         }
 

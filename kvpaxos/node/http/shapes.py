@@ -81,7 +81,8 @@ PEER: Final = having(
         "dropped": {"type": "object", "additionalProperties": COUNT},
         "round_trip_ms": AMOUNT_OR_NULL,
         **dict.fromkeys(("records", "decided", "durable"), COUNT_OR_NULL),
-    }
+    },
+    optional={"complaint": TEXT_OR_NULL},
 )
 
 JOURNAL: Final = having(
@@ -137,7 +138,7 @@ STATUS: Final = having(
         **dict.fromkeys(("life", "steps", "decided", "applied", "kept_from", "requests"), COUNT),
         **dict.fromkeys(("uptime_s", "longest_pause_ms"), AMOUNT),
         "fetching": having({}, optional={"from": TEXT, "bytes": COUNT}),
-        "ready": FLAG,
+        **dict.fromkeys(("ready", "volatile"), FLAG),
         **dict.fromkeys(("trouble", "alarm"), TEXT_OR_NULL),
         "peers": each(PEER),
         "journal": JOURNAL,
