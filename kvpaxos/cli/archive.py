@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -60,7 +60,7 @@ def reader_of(name: str) -> BackupReader:
     return BackupReader(name, _unpack)
 
 
-def read(path: Path, reader: BackupReader, doing: str) -> Iterator[list[Record]]:
+def read(path: Path, reader: BackupReader, doing: str) -> Generator[list[Record], None, None]:
     """Yield all records of the backup in ``path``; show on a terminal how far that has come.
 
     All of them are proved once it ends, and not before.
@@ -103,6 +103,8 @@ def replacing(path: Path, *, force: bool) -> Iterator[tuple[Path, BinaryIO]]:
 
     :raises ConfigError: it cannot be there.
     """
+    if path.is_dir():
+        raise ConfigError(f"{path} is a directory; name a file.")
     if path.exists() and not (force and path.is_file()):
         raise ConfigError(
             f"{path} is there already; name another file, or replace that one with --force."

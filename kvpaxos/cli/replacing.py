@@ -51,13 +51,14 @@ def replace(name: str, data: str | None, settings: str | None, *, yes: bool, as_
                 "success": True,
                 "node": name,
                 "cluster": formed,
-                "data": str(directory),
+                "data": str(directory.absolute()),
                 "aside": aside,
             }
         )
         return
     print_line(
-        f"{name} may come back into the cluster {formed} with the empty directory {directory}:"
+        f"{name} may come back into the cluster {formed} with the empty directory"
+        f" {directory.absolute()}:"
         " start it as usual, without --rejoin"
     )
     print_line("never start it with its old disk again: what it has said on that is void then")

@@ -15,6 +15,7 @@ from pathlib import Path
 from kvpaxos.cli.archive import described, read, reader_of
 from kvpaxos.cli.aside import in_the_way, set_aside
 from kvpaxos.cli.decided import JOURNAL_NAME
+from kvpaxos.cli.observer import look_at
 from kvpaxos.cli.output import counted, print_json
 from kvpaxos.cli.remains import stopped
 from kvpaxos.cli.statuses import say
@@ -48,6 +49,10 @@ def restore(
             " restored there."
         )
     chosen = [cluster.node(node) for node in dict.fromkeys(nodes or cluster.members)]
+    # First of all, what has nothing to do with the directories.
+    with closing(read(Path(name), reader_of(name), "check")) as pieces:
+        next(pieces, None)
+    _check_alone(cluster)
     if aside:
         _set_aside(Path(name), chosen)
     for node in chosen:
@@ -66,6 +71,22 @@ def restore(
     elif len(chosen) < len(cluster.nodes):
         others = [node for node in cluster.members if node not in {one.node for one in chosen}]
         print(f"restore the same backup for {', '.join(others)}, then start all nodes")  # noqa: T201
+
+
+def _check_alone(cluster: ClusterConfig) -> None:
+    """Make sure that no node of ``cluster`` is part of one that has formed, as far as they answer.
+
+    :raises ConfigError: one is.
+    """
+    for report in look_at([(node.node, node.url) for node in cluster.nodes]):
+        formed = report.described.get("cluster")
+        if formed:
+            raise ConfigError(
+                f"{report.node} answers at {report.url}, and is part of the cluster {formed}: stop"
+                " all nodes of it for good before they are restored. If it serves, and one node has"
+                ' lost its disk, that needs no backup: use "kvpaxos node replace". Nothing was'
+                " changed."
+            )
 
 
 def _set_aside(path: Path, nodes: Sequence[NodeConfig]) -> None:

@@ -104,8 +104,9 @@ def _verify_node(directory: Path, verdict: Verdict) -> None:
             last = decision.slot
         for damage in inspection.damage:
             verdict.troubles.append(
-                f"{damage.path}: {damage.what} at byte {damage.offset} is damaged; see the node's"
-                " own sentence when it starts"
+                f"{damage.path}: {damage.what} at byte {damage.offset} is damaged; start the node:"
+                " it mends that with what the other members know. If it has none, bring back a"
+                " sound copy of this same disk, or restore a backup"
             )
         return {"first_slot": first, "last_slot": last, "empty": inspection.empty}
 

@@ -70,4 +70,9 @@ class RocksInspection(RocksEngine):
                 access_type=AccessType.read_only(),
             )
         except Exception as error:
-            raise start_error(self._directory, error) from error
+            raise start_error(self._directory, self._sentence(error)) from error
+
+    @override
+    def _sentence(self, error: Exception) -> str:
+        # Nobody will find that other place any more.
+        return super()._sentence(error).replace(self._beside.name, str(self._directory))

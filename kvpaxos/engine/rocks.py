@@ -160,7 +160,7 @@ class RocksEngine:
 
     def read_error(self, error: Exception) -> KvPaxosError:
         """Return what RocksDB's ``error`` in reading means. Only snapshots call this."""
-        text = _sentence(error)
+        text = self._sentence(error)
         if _CORRUPTION in text:
             return StateDamaged(str(self._directory), text)
         return DiskError(f"{self._directory} cannot be read: {text}.")
@@ -171,8 +171,11 @@ class RocksEngine:
     def _property(self, name: str) -> int:
         return self._rdict.property_int_value(name) or 0
 
+    def _sentence(self, error: Exception) -> str:
+        return sentence_of(error)
+
     def _failed(self, error: Exception) -> DiskError | StateDamaged:
-        text = _sentence(error)
+        text = self._sentence(error)
         if _CORRUPTION in text:
             # To write is to read, too: what is compacted is written anew.
             self._failure = StateDamaged(str(self._directory), text)
@@ -295,7 +298,7 @@ def _open(directory: Path, options: Options) -> Rdict:
     try:
         return Rdict(str(directory), options, column_families={COLUMN_FAMILY: options})
     except Exception as error:
-        raise start_error(directory, error) from error
+        raise start_error(directory, sentence_of(error)) from error
 
 
 def _make_directory(directory: Path) -> None:
@@ -311,9 +314,8 @@ def _make_directory(directory: Path) -> None:
         os.close(parent)
 
 
-def start_error(directory: Path, error: Exception) -> StartError:
-    """Return what RocksDB's ``error`` in opening means. Only engines call this."""
-    text = _sentence(error)
+def start_error(directory: Path, text: str) -> StartError:
+    """Return what ``text`` means, if RocksDB says so in opening. Only engines call this."""
     if "LOCK:" in text:
         return StartError(f"{directory} is in use already; stop the node that uses it first.")
     if _CORRUPTION in text or "No such file" in text:
@@ -377,5 +379,6 @@ def _lacks_space(text: str) -> bool:
     return any(os.strerror(code) in text for code in (errno.ENOSPC, errno.EDQUOT))
 
 
-def _sentence(error: Exception) -> str:
+def sentence_of(error: Exception) -> str:
+    """Return what RocksDB says, in one line. Only engines call this."""
     return " ".join(str(error).split()).rstrip(".")

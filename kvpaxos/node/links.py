@@ -249,7 +249,7 @@ class Links(MultiService):
         if connection.meant is None:
             # It lives: so it can be dialed again.
             link.dialer.hurry()
-        self._show_journal(link)
+        link.show_journal(self._handshake.held())
         self._heard(link, connection, connection.theirs.standing, connection.theirs.incarnations)
 
     def received(self, connection: Connection, group: int, content: Frame) -> None:
@@ -356,18 +356,7 @@ class Links(MultiService):
         for link in self._links.values():
             if self._assembly.standing.formed and not (link.usable and link.heard):
                 self._tell(link.peer, self._assembly.news())
-            self._show_journal(link)
-
-    def _show_journal(self, link: Link) -> None:
-        """Say what the journal holds, so that no copy of an earlier moment can pass for it.
-
-        It belongs to the greetings, and passes all switches as they do.
-        """
-        held = self._handshake.held()
-        if link.told != held:
-            for connection in link.connections()[:1]:
-                connection.greet(held)
-                link.told = held
+            link.show_journal(self._handshake.held())
 
     def _tell(self, peer: NodeId, message: FormationMessage) -> None:
         link = self._links[peer]

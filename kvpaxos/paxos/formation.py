@@ -257,7 +257,8 @@ class Formation:
         return FormationEffects(
             fatal=f"the cluster {cluster} is already formed, says {peer}, but {state};"
             f" bring back the disk with which {self.node} agreed to that cluster. If it is lost"
-            " for good, start the node with an empty directory and --rejoin"
+            f" for good, use kvpaxos node replace {self.node}, or start the node with an empty"
+            " directory and --rejoin"
         )
 
     def _rejoin(self, cluster: str) -> FormationEffects:
@@ -287,5 +288,6 @@ class Formation:
             raise StartError(
                 f"the settings name the members {', '.join(self.members)}, but the journal of"
                 f" {self.node} those of its cluster, {', '.join(forming.members)}:"
-                " the members of a cluster cannot be changed"
+                " the members of a cluster cannot be changed. Mend the settings, or restore a"
+                " backup into a new cluster"
             )

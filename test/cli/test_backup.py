@@ -131,6 +131,14 @@ def test_what_is_no_backup_is_refused(shell: Shell) -> None:
     assert entries(shell) == UNTOUCHED
 
 
+def test_a_file_that_is_no_backup_is_told_before_what_is_in_the_way(shell: Shell) -> None:
+    (shell.directory / "it.kvb").write_text('[["a","b"]]')
+    (shell.directory / "n02").mkdir()
+    (shell.directory / "n02" / "mine").write_text("keep")
+    done = restore(shell)
+    assert (done.status, "no backup made by kvpaxos" in done.errors) == (2, True)
+
+
 LEFT = "what a restore has left that did not end"
 
 DIES = """
@@ -196,6 +204,7 @@ def test_a_disk_that_refuses_leaves_nothing(
         raise BackupDamaged("it", 0, "it seems")
 
     monkeypatch.setattr(Restoration, "finish", refuse)
+    monkeypatch.setattr(restoring, "look_at", lambda _: [])
     monkeypatch.chdir(tmp_path)
     with pytest.raises(BackupDamaged):
         restoring.restore("it.kvb", ["n01"], "two.conf", aside=False, as_json=False)
@@ -211,6 +220,8 @@ def test_a_state_that_rotted_is_found(shell: Shell) -> None:
     done = shell.run("verify", "n01", "--json")
     assert (done.status, done.json["success"]) == (1, False)
     assert "the state is damaged" in done.errors
+    assert f"n01/state/{table.name}" in done.errors
+    assert "kvpaxos-inspection" not in done.errors
 
 
 def test_a_state_whose_records_are_not_those_of_its_digest_is_found(shell: Shell) -> None:

@@ -11,8 +11,14 @@ from pathlib import Path
 import pytest
 from typing_extensions import override
 
+from kvpaxos.cli.archive import Archive
+from kvpaxos.engine.memory import MemoryEngine
+from kvpaxos.store.backup import Header
+from kvpaxos.store.commands import Set
+from kvpaxos.store.machine import Machine
 from test.cli.commands import Done, Shell
 from test.processes.cluster import free_ports
+from test.store.building import GROUP, Caller, write
 
 
 class Says(BaseHTTPRequestHandler):
@@ -72,6 +78,31 @@ def test_a_node_that_others_are_connected_with_is_not_replaced(
     done = replace(tmp_path)
     assert (done.status, "n03 is connected with n02, so it runs" in done.errors) == (2, True)
     assert not (tmp_path / "n02").exists()
+
+
+@pytest.mark.parametrize("arguments", [(), ("--node", "n02"), ("--node", "n02", "--set-aside")])
+def test_beside_a_cluster_that_is_formed_nothing_is_restored(
+    peers: dict[str, HTTPServer], tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    machine = Machine(engine := MemoryEngine(), GROUP)
+    Caller(machine)(Set(b"k", b"v"))
+    write(machine, engine)
+    view = machine.view()
+    with (tmp_path / "it.kvb").open("wb") as file:
+        archive = Archive(file, Header("c" * 32, GROUP, 1, view.revision, 1, view.digest))
+        archive.add(view.piece(None, 10**6))
+        archive.end()
+    (tmp_path / "n02").mkdir()
+    (tmp_path / "n02" / "mine").write_text("keep")
+    done = Shell(tmp_path, "").run("restore", "it.kvb", "--settings", "three.conf", *arguments)
+    assert done.status == 2
+    assert f"is part of the cluster {'c' * 32}: stop all nodes of it" in done.errors
+    assert [path.name for path in (tmp_path / "n02").iterdir()] == ["mine"]
+    if "--set-aside" in arguments:
+        for server in peers.values():
+            told(server).update({"role": "forming", "cluster": ""})
+        done = Shell(tmp_path, "").run("restore", "it.kvb", "--settings", "three.conf", *arguments)
+        assert done.status == 0, done.errors
 
 
 def test_without_a_cluster_that_is_formed_nothing_is_done(

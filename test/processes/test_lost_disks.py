@@ -169,7 +169,7 @@ def test_an_empty_disk_is_refused_unless_the_node_is_told_to_rejoin(three: Clust
     three.launch(n03)
     line = n03.wait_for_line("is already formed")
     assert "but this node's disk is empty: it was lost or swapped" in line
-    assert "start the node with an empty directory and --rejoin" in line
+    assert "use kvpaxos node replace" in line
     assert n03.process is not None
     assert n03.process.wait(timeout=START_S) == 1
     n03.process = None
