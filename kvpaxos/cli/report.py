@@ -10,6 +10,9 @@ from typing import Final
 SERVING, DEGRADED, NOT_SERVING = 0, 1, 3
 """Exit statuses of ``kvpaxos status``; 2 says that the command itself was wrong."""
 
+_REFUSED: Final = "it refuses this node: "
+"""So a node begins to say why another one will not talk with it. See `kvpaxos.node.connection`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Peer:
@@ -145,9 +148,10 @@ class ClusterReport:
         told: dict[str, str] = {}
         for report in self.nodes:
             for peer in report.peers:
-                if peer.complaint and not peer.up and peer.node in answering:
-                    pair = f"{report.node} and {peer.node} do not talk: {peer.complaint}"
-                    told.setdefault(peer.complaint, pair)
+                # Who refuses says why; who is refused says so, and the same.
+                why = peer.complaint.removeprefix(_REFUSED)
+                if why and not peer.up and peer.node in answering:
+                    told.setdefault(why, f"{report.node} and {peer.node} do not talk: {why}")
         return tuple(told.values())
 
     @property

@@ -166,9 +166,9 @@ def test_what_nodes_that_are_here_have_against_each_other_is_told_once() -> None
     old = "n03 shows run 1 of its disk, but run 2 was seen already"
     n01 = described("n01", "n02", peers=[linked("n02", "slow", up=True), linked("n03", old)])
     n02 = described("n02", "n02", peers=[linked("n01", None), linked("n03", old)])
-    n03 = described("n03", "", peers=[linked("n01", old), linked("n02", old)])
-    seen = report(n01, n02, n03)
-    assert seen.objections == (f"n01 and n03 do not talk: {old}",)
+    n03 = described("n03", "", peers=[linked("n01", f"it refuses this node: {old}")])
+    seen = report(n03, n01, n02)
+    assert seen.objections == (f"n03 and n01 do not talk: {old}",)
     # Of a node that does not answer it is no news that it cannot be reached.
     assert report(n01, n02, None).objections == ()
     output = io.StringIO()
