@@ -210,7 +210,7 @@ class Journal:
     @property
     def wants_spare(self) -> bool:
         """Whether it is time to call `prepare_spare`, or to call it again. Any thread may ask."""
-        return self._spares.is_due(1 - self._segment.free_bytes / self._segment.extent.header.size)
+        return self._spares.is_due(self._used)
 
     @property
     def has_spare(self) -> bool:
@@ -276,6 +276,11 @@ class Journal:
             with ExitStack() as last:
                 for part in (self._lock, self._spares, self._segment):
                     last.callback(part.close)
+
+    @property
+    def _used(self) -> float:
+        """How much of the last segment is used, as a share of 1."""
+        return 1 - self._segment.free_bytes / self._segment.extent.header.size
 
     def _begin(self, salt: Digest | None) -> Replay:
         salt = os.urandom(DIGEST_BYTES) if salt is None else salt
@@ -369,7 +374,7 @@ class Journal:
         finally:
             file.close()
         for old in dropped:
-            self._spares.recycle(segment_name(old.header.number), old.header.size)
+            self._spares.recycle(segment_name(old.header.number), old.header.size, self._used)
         self._directory.sync()
 
 

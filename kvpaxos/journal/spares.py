@@ -20,13 +20,17 @@ SPARES_MAX: Final = 2
 """One for the next segment, and one that was forgotten meanwhile, for the one after that."""
 
 FILLED_WITHIN: Final = 0.5
-"""Out of a file that was forgotten, the next segment is ready when so much of this one is used."""
+"""Out of a file that was forgotten, the next segment is ready when so much more of this one is
+used."""
 
 MADE_FROM: Final = 0.5
 """If none was forgotten until so much of this one is used, a file is made. That takes more room."""
 
 MADE_WITHIN: Final = 0.25
 """And such a file is ready when so much more of this one is used."""
+
+READY_AT: Final = 0.9
+"""When so much of this one is used, a spare is ready, however late there was one."""
 
 PIECE_BYTES: Final = 256 * 1024
 """So many zeros are synced at once, so that no sync of the journal waits behind all of them."""
@@ -35,13 +39,17 @@ PIECE_BYTES: Final = 256 * 1024
 class _Spare:
     """A file that is being filled with zeros, from its front.
 
+    :ivar since: so much of the current segment was used when it came to be, as a share of 1.
     :ivar forgotten: whether the file was there before, full of something else.
     :ivar zeros: so many bytes of it are zeros, durably.
     """
 
-    def __init__(self, directory: Directory, name: str, size: int, *, forgotten: bool) -> None:
+    def __init__(
+        self, directory: Directory, name: str, size: int, *, since: float, forgotten: bool
+    ) -> None:
         self.name = name
         self.size = size
+        self.since = since
         self.zeros = 0
         self.forgotten = forgotten
         self._directory = directory
@@ -51,6 +59,13 @@ class _Spare:
     def is_ready(self) -> bool:
         """Whether it holds nothing but zeros."""
         return self.zeros == self.size
+
+    def is_due(self, used: float) -> bool:
+        """Whether one more piece should be filled by the time that so much is used."""
+        within = FILLED_WITHIN if self.forgotten else MADE_WITHIN
+        within = min(within, READY_AT - self.since)
+        due = (used - self.since) / within if within > 0 else 1.0
+        return not self.is_ready and self.zeros <= due * self.size
 
     @property
     def file(self) -> File:
@@ -120,10 +135,7 @@ class Spares:
         :param used: how much of it is, as a share of 1.
         """
         spare = next(iter(self._spares), None)
-        if spare is None:
-            return used >= MADE_FROM
-        due = used / FILLED_WITHIN if spare.forgotten else (used - MADE_FROM) / MADE_WITHIN
-        return not spare.is_ready and spare.zeros <= due * self._segment_bytes
+        return used >= MADE_FROM if spare is None else spare.is_due(used)
 
     def prepare(self) -> bool:
         """Fill one more piece of the first one, unless that is ready.
@@ -154,21 +166,24 @@ class Spares:
             while not self.is_ready:
                 self._prepare()
             spare, *others = self._spares
+            for other in others:
+                other.since = 0.0  # Another segment begins.
             self._spares = tuple(others)
             return spare.name, spare.file
 
-    def recycle(self, name: str, size: int) -> None:
+    def recycle(self, name: str, size: int, used: float = 0.0) -> None:
         """Take the file of a segment that is needed no more, if of use; delete it otherwise.
 
         Whoever reads in it from now on may find anything there.
 
         :param size: how large it is, in bytes.
+        :param used: as in `is_due`.
         """
         with self._lock:
             if size != self._segment_bytes or len(self._spares) >= SPARES_MAX:
                 self._directory.remove(name)
                 return
-            spare = _Spare(self._directory, self._next_name(), size, forgotten=True)
+            spare = self._new(size, since=used, forgotten=True)
             try:
                 self._directory.rename(name, spare.name)
             except DiskError as error:
@@ -207,8 +222,6 @@ class Spares:
             # Nothing rests on the one that failed.
             spare = self._new(spare.size)
 
-    def _new(self, size: int) -> _Spare:
-        return _Spare(self._directory, self._next_name(), size, forgotten=False)
-
-    def _next_name(self) -> str:
-        return f"{SPARE}{next(self._numbers)}"
+    def _new(self, size: int, *, since: float = MADE_FROM, forgotten: bool = False) -> _Spare:
+        name = f"{SPARE}{next(self._numbers)}"
+        return _Spare(self._directory, name, size, since=since, forgotten=forgotten)

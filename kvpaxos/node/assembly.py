@@ -81,7 +81,9 @@ class Assembly:
 
         :param at_end: this run is nearly over.
         """
-        seen = runs.unwritten(0 if at_end else len(self.formation.members)) if self._counts else ()
+        if not self.standing.formed or self._over:
+            return  # A copy of another's disk does no harm to whoever is no member.
+        seen = runs.unwritten(0 if at_end else len(self.formation.members))
         if seen:
             self._persist(seen).addErrback(_said_by_the_disk)
 
@@ -110,11 +112,6 @@ class Assembly:
     def _broken(self, failure: Failure) -> None:
         self._log.failure("formation broke off", failure)
         self._stop(f"formation broke off: {failure.getErrorMessage()}")
-
-    @property
-    def _counts(self) -> bool:
-        """Whether this node is a member, so that copies of the others' disks do harm."""
-        return self.standing.formed and not self._over
 
     def _stop(self, sentence: str) -> None:
         if not self._over:

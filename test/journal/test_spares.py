@@ -18,6 +18,7 @@ from kvpaxos.journal.spares import (
     FILLED_WITHIN,
     MADE_FROM,
     MADE_WITHIN,
+    READY_AT,
     SPARES_MAX,
     Spares,
 )
@@ -92,7 +93,10 @@ def test_a_file_of_another_size_is_deleted() -> None:
 
 @dataclass(frozen=True)
 class Pace:
-    """From where on zeros are written, as a share of the current segment, and for how long."""
+    """From where on zeros are written, as a share of the current segment, and for how long.
+
+    :ivar forgets: another one is forgotten then.
+    """
 
     name: str
     since: float
@@ -102,30 +106,53 @@ class Pace:
 
 PACES: Final = [
     Pace("from the start, to a file that was forgotten", 0.0, FILLED_WITHIN, forgets=True),
+    Pace("to one that was forgotten later", 0.3, FILLED_WITHIN, forgets=True),
+    Pace("faster, to one that was forgotten late", 0.6, READY_AT - 0.6, forgets=True),
     Pace("later and faster, to one that is made", MADE_FROM, MADE_WITHIN, forgets=False),
 ]
+
+
+def used(journal: Journal) -> float:
+    return 1 - journal._segment.free_bytes / LARGE
 
 
 @pytest.mark.parametrize("pace", PACES, ids=[pace.name for pace in PACES])
 def test_zeros_are_written_little_by_little_as_the_segment_is_used(pace: Pace) -> None:
     journal = open_journal(MemoryDisk(), LARGE)
     slot = 1
-    while journal.segments < 2:
+    while journal.segments < 2 or (pace.forgets and used(journal) < pace.since):
         write(journal, slot, 1, size=LARGE // 160)
         slot += 1
+        if journal.segments == 1 and journal.wants_spare:
+            journal.prepare_spare()
+    since = pace.since
     if pace.forgets:
+        since = used(journal)
         assert journal.forget(0, Slot(slot - 2)) == 1
-    done, used = 0, 0.0
+    done = 0
     while not journal.has_spare:
-        assert used < pace.since + pace.within
+        assert used(journal) < since + pace.within
         write(journal, slot, 1, size=LARGE // 160)
         slot += 1
         if journal.wants_spare:
             assert journal.prepare_spare()
             done += 1
-        used = 1 - journal._segment.free_bytes / LARGE
-        due = (used - pace.since) / pace.within
-        assert done == (0 if due < 0 else min(PIECES, 1 + int(due * PIECES)))
+        due = (used(journal) - since) / pace.within
+        assert abs(done - (0 if due < 0 else min(PIECES, 1 + int(due * PIECES)))) <= pace.forgets
+
+
+def test_a_file_that_is_forgotten_when_the_next_one_is_needed_soon_is_filled_at_once() -> None:
+    journal = open_journal(MemoryDisk(), LARGE)
+    slot = 1
+    while journal.segments < 2 or used(journal) < READY_AT:
+        write(journal, slot, 1, size=LARGE // 160)
+        slot += 1
+    assert journal.forget(0, Slot(slot - 2)) == 1
+    pieces = 0
+    while journal.wants_spare:
+        assert journal.prepare_spare()
+        pieces += 1
+    assert (pieces, journal.has_spare) == (PIECES, True)
 
 
 @pytest.mark.parametrize("share", [0.3, 0.95, 1.05, 1.3])
