@@ -43,6 +43,7 @@ def replace(name: str, data: str | None, settings: str | None, *, yes: bool, as_
     formed = _formed(name, others)
     place = _make_empty(config, directory, yes=yes)
     mark(directory)
+    where = str(directory.absolute())
     _warn(cluster, name, others)
     if as_json:
         aside = None if place is None else str(place)
@@ -51,14 +52,13 @@ def replace(name: str, data: str | None, settings: str | None, *, yes: bool, as_
                 "success": True,
                 "node": name,
                 "cluster": formed,
-                "data": str(directory.absolute()),
+                "data": where,
                 "aside": aside,
             }
         )
         return
     print_line(
-        f"{name} may come back into the cluster {formed} with the empty directory"
-        f" {directory.absolute()}:"
+        f"{name} may come back into the cluster {formed} with the empty directory {where}:"
         " start it as usual, without --rejoin"
     )
     print_line("never start it with its old disk again: what it has said on that is void then")

@@ -7,11 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from kvpaxos.wire.greeting import REFUSES
+
 SERVING, DEGRADED, NOT_SERVING = 0, 1, 3
 """Exit statuses of ``kvpaxos status``; 2 says that the command itself was wrong."""
-
-_REFUSED: Final = "it refuses this node: "
-"""So a node begins to say why another one will not talk with it. See `kvpaxos.node.connection`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,22 +121,23 @@ class ClusterReport:
         waiting = [report for report in self.nodes if report.waits_for]
         if self.leader or not waiting:
             return None
-        known = [
+        facts = [
             f"{report.node} holds every slot through {report.decided}"
             for report in self.nodes
             if report.answered and not report.waits_for and report.role != "forming"
         ]
-        known += [f"{one.node} waits for word from {', '.join(one.waits_for)}" for one in waiting]
+        facts += [f"{one.node} waits for word from {', '.join(one.waits_for)}" for one in waiting]
+        known = "; ".join(facts)
         if all(report.volatile for report in waiting):
             return (
-                f"{'; '.join(known)}. They keep nothing on disks, and too few remember anything."
+                f"{known}. They keep nothing on disks, and too few remember anything."
                 ' "kvpaxos backup FILE --stale" saves what one of the others holds. Once all are'
                 " stopped, and started again, they form a new, empty cluster"
             )
         missing = ", ".join(report.node for report in self.nodes if not report.answered)
         start = f"Start {missing}, on the disks they had. " if missing else ""
         return (
-            f'{"; ".join(known)}. {start}If too many disks are gone for good, "kvpaxos recover"'
+            f'{known}. {start}If too many disks are gone for good, "kvpaxos recover"'
             " says what can be saved"
         )
 
@@ -149,7 +149,7 @@ class ClusterReport:
         for report in self.nodes:
             for peer in report.peers:
                 # Who refuses says why; who is refused says so, and the same.
-                why = peer.complaint.removeprefix(_REFUSED)
+                why = peer.complaint.removeprefix(REFUSES.format(""))
                 if why and not peer.up and peer.node in answering:
                     told.setdefault(why, f"{report.node} and {peer.node} do not talk: {why}")
         return tuple(told.values())

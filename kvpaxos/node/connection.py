@@ -28,6 +28,7 @@ from kvpaxos.wire.framing import FRAME_BYTES_MAX, FrameBuffer, frame
 from kvpaxos.wire.greeting import (
     GREETING_BYTES_MAX,
     PROTOCOL_VERSION,
+    REFUSES,
     Frame,
     Greeting,
     Hello,
@@ -292,7 +293,7 @@ class Connection(TwistedProtocol):
 
     def _take(self, group: int, content: Frame) -> None:
         if isinstance(content, Refused):
-            self.close(LinkError("refused", f"it refuses this node: {content.reason}"))
+            self.close(LinkError("refused", REFUSES.format(content.reason)))
         elif self.theirs is not None:
             self._host.received(self, group, content)
         else:

@@ -76,7 +76,7 @@ class PlaceGone(DiskError):
     """A directory of a running node is there no more. The node must stop, and vote for nothing."""
 
 
-class Seen(NamedTuple):
+class Look(NamedTuple):
     """What a look at the disk found.
 
     :ivar free: the bytes that this user may still write.
@@ -104,7 +104,7 @@ class Room:
         self._reserve = reserve
         self._free = free
 
-    def relieve(self) -> Seen:
+    def relieve(self) -> Look:
         """Give the reserve up if the disk is as good as full, and say how things are.
 
         :raises DiskError: the disk does not tell.
@@ -112,9 +112,9 @@ class Room:
         free = self._least()
         if free < self._marks.disk_release_bytes and self._reserve.release():
             free = self._least()
-        return Seen(free, self._reserve.held)
+        return Look(free, self._reserve.held)
 
-    def tend(self) -> Seen:
+    def tend(self) -> Look:
         """Do as `relieve` does; or make the reserve, if it is missing and there is room for it."""
         seen = self.relieve()
         if seen.held or seen.free < self._marks.remake_bytes:
@@ -123,7 +123,7 @@ class Room:
             self._reserve.make()
         except DiskError as error:
             return seen._replace(trouble=str(error))
-        return Seen(self._least(), self._reserve.held)
+        return Look(self._least(), self._reserve.held)
 
     def _least(self) -> int:
         return min(map(self._free_at, self._places))
@@ -228,7 +228,7 @@ class Space(Service):
         if self.running:
             self._next = self._reactor.callLater(LOOK_S, self._look, room)
 
-    def _saw(self, seen: Seen) -> None:
+    def _saw(self, seen: Look) -> None:
         self.free = seen.free
         self._tell_of_reserve(seen)
         before, self.alarm = self.alarm, self._judge(seen.free)
@@ -258,7 +258,7 @@ class Space(Service):
             return "the disk of this node has no room for its journal to grow: is there a quota?"
         return None
 
-    def _tell_of_reserve(self, seen: Seen) -> None:
+    def _tell_of_reserve(self, seen: Look) -> None:
         if self.held and not seen.held:
             self._log.warn(
                 "the reserve of {size} was given up, to go on with: free some space in {path}",

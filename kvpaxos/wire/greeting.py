@@ -100,6 +100,9 @@ class Refused:
     reason: str
 
 
+REFUSES: Final = "it refuses this node: {}"
+"""What a node says that was refused: with the reason that it was told."""
+
 Greeting: TypeAlias = Hello | Welcome | Refused | Form | Stands | Holds | RecallMessage
 """What travels on a link besides Paxos messages."""
 

@@ -266,20 +266,6 @@ def test_readers_know_that_a_segment_is_forgotten_before_its_file_has_another_na
     assert kept == [(1, True)] * 3
 
 
-def test_a_journal_that_is_closed_holds_no_file() -> None:
-    disk = MemoryDisk()
-    journal = open_journal(disk, LARGE)
-    slot = 1
-    while journal.segments < 3:
-        write(journal, slot, 1, size=LARGE // 50)
-        slot += 1
-    assert journal.forget(0, Slot(slot - 2)) == 2
-    journal.prepare_spare()
-    assert not journal.has_spare
-    journal.close()
-    assert disk.handles == {}
-
-
 class Meddled(MemoryDisk):
     """Does something when it is read from some way into a file."""
 
@@ -313,6 +299,15 @@ def long_journal() -> tuple[Journal, Meddled, int]:
         write(journal, slot, 1, size=LARGE // 50)
         slot += 1
     return journal, disk, slot - 2
+
+
+def test_a_journal_that_is_closed_holds_no_file() -> None:
+    journal, disk, through = long_journal()
+    assert journal.forget(0, Slot(through)) == 2
+    journal.prepare_spare()
+    assert not journal.has_spare
+    journal.close()
+    assert disk.handles == {}
 
 
 def test_a_reader_whose_file_is_used_again_meanwhile_finds_nothing_more_and_no_damage() -> None:
