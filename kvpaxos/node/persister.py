@@ -22,8 +22,12 @@ CHECK_S: Final = 0.1
 FLUSH_AGE_S: Final = 30.0
 """What was applied longer ago than this is flushed."""
 
-FLUSH_BYTES: Final = 16 * 1024 * 1024
-"""A crash loses no more of the state than about this; the journal then replays it."""
+FLUSH_BYTES: Final = 12 * 1024 * 1024
+"""A crash loses no more of the state than about this; the journal then replays it.
+
+It is less than a segment of the journal usually holds, so that what is not flushed yet, on any
+member, lies in two of them.
+"""
 
 
 class Persister(Service):

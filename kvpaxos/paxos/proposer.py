@@ -19,7 +19,7 @@ from kvpaxos.paxos.messages import NOOP, Batch, Command, Promise
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.reads import ReadRounds
 
-RESTS: Final = 2.0
+RESTS: Final = 4.0
 """How long a leader rests after a slot, in terms of how long it took until it was decided."""
 
 

@@ -1,6 +1,7 @@
 """Overwrites four keys for long: ``python -m test.big.soak``.
 
-The number of writes may follow. They come at half the rate that three nodes can do, unless
+The number of writes may follow. They come at half the rate that three nodes can do, which is tried
+anew every `TRIAL_WRITES`, since a machine that is shared does not always do as much. Or else
 ``--rate 200`` says how many a second. Or it is ``--minutes 60``, at `RATE` writes a second if
 nothing is said. It says how much the nodes take of disks and of memory, and how long clients
 waited. Status 1 means that the disks held more than they should at some time, or that the nodes
@@ -38,7 +39,10 @@ from test.processes.disks import use_of
 WRITES: Final = 1_000_000
 RATE: Final = 100.0
 KEYS: Final = 4
-CONNECTIONS: Final = 12
+CONNECTIONS: Final = 24
+
+TRIAL_WRITES: Final = 100_000
+"""After so many writes it is tried anew how many a second nodes can do."""
 
 LOOK_S: Final = 10.0
 
@@ -105,17 +109,16 @@ async def soak(
 ) -> None:
     """Put ``load`` upon the nodes until nothing is left of it, or the time is over.
 
-    Unless it says how much it is, it is half of what they can take, which is tried before.
+    Unless it says how much it is, it is half of what they can take, which is tried now and then.
+    What is written for that comes on top.
     """
     deadline = time.monotonic() + seconds
+    next_trial = -inf if load.period_s else load.left
     running = asyncio.ensure_future(load.run(seen.group.nodes, connections))
-    if not load.period_s:
-        await asyncio.wait([running], timeout=TRIAL_S)
-        at_most = len(load.waits) / TRIAL_S
-        tell(f"{at_most:.0f} writes a second at most")
-        load.waits.clear()
-        load.period_s = 2 * connections / at_most
     while not running.done():
+        if 0 < load.left <= next_trial:
+            tell(f"{await _try(load, running, connections):.0f} writes a second at most")
+            next_trial = load.left - TRIAL_WRITES
         if time.monotonic() >= deadline:
             load.left = 0
         before = len(load.waits)
@@ -125,6 +128,21 @@ async def soak(
         rest = f"{load.left} left, " if load.left < ENDLESS // 2 else ""
         tell(f"{rest}{rate:.0f} a second, {longest * 1000:.0f} ms at most, {seen.look()}")
     await running
+
+
+async def _try(load: Load, running: asyncio.Future[None], connections: int) -> float:
+    """Have as much written as the nodes can take, and half of it from then on.
+
+    :returns: how many writes a second that were.
+    """
+    before, left = len(load.waits), load.left
+    load.left, load.period_s = ENDLESS, 0.0
+    await asyncio.wait([running], timeout=TRIAL_S)
+    at_most = (len(load.waits) - before) / TRIAL_S
+    # Nobody who waited now did so at half load.
+    del load.waits[before:]
+    load.left, load.period_s = left, 2 * connections / at_most
+    return at_most
 
 
 def judge(seen: Seen, tell: Say) -> int:

@@ -43,7 +43,7 @@ from kvpaxos.paxos.messages import (
     Report,
     Watermark,
 )
-from kvpaxos.paxos.proposer import Following, Leading, Preparing
+from kvpaxos.paxos.proposer import RESTS, Following, Leading, Preparing
 from kvpaxos.paxos.quorum import Quorum
 from kvpaxos.paxos.records import DecidedThrough, Promised, Record, Renewed
 from kvpaxos.paxos.replica import Replica
@@ -445,7 +445,7 @@ def test_commands_that_gather_after_a_slot_share_the_next_though_nothing_happens
         write(alone)
         alone.clock.advance(0.001)
     assert not leading(alone).open
-    alone.clock.advance(2 * 0.002)
+    alone.clock.advance(RESTS * 0.002)
     alone.sync()
     assert (alone.driver.applied, alone.state.machine.revision) == (2, 6)
 
@@ -459,7 +459,7 @@ def test_commands_that_gather_while_a_slot_is_open_open_the_next_soon_after_it_i
     alone.clock.advance(0.002)
     alone.sync()
     assert not leading(alone).open
-    alone.clock.advance(2 * 0.002)
+    alone.clock.advance(RESTS * 0.002)
     alone.sync()
     assert alone.driver.applied == 2
 

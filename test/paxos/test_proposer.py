@@ -285,8 +285,8 @@ class TestGathersUntil:
         [
             pytest.param([1], 1, 0.0, id="nobody, after others that were alone"),
             pytest.param([4], 4, 0.0, id="nobody, if as many came as last"),
-            pytest.param([4], 3, 5.003, id="others that came with them last"),
-            pytest.param([4, 1], 2, 5.003, id="others that came with them lately"),
+            pytest.param([4], 3, 5.005, id="others that came with them last"),
+            pytest.param([4, 1], 2, 5.005, id="others that came with them lately"),
             pytest.param([4, 1, 1, 1], 1, 0.0, id="nobody, if nobody has come for some slots"),
         ],
     )
@@ -297,8 +297,8 @@ class TestGathersUntil:
         role.admit(commands(1, waiting))
         assert role.gathers_until == pytest.approx(until)
 
-    def test_they_wait_twice_as_long_as_it_took_but_never_longer_than_is_set(self) -> None:
-        for took_s, until in ((0.002, 5.006), (0.006, 5.018), (0.01, 5.0 + GATHERS)):
+    def test_they_wait_four_times_as_long_as_it_took_but_never_longer_than_is_set(self) -> None:
+        for took_s, until in ((0.0005, 5.0025), (0.003, 5.015), (0.005, 5.0 + GATHERS)):
             role = self.leading(4, took_s=took_s)
             role.admit(commands(1, 1))
             assert role.gathers_until == pytest.approx(until)
