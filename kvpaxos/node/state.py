@@ -24,13 +24,16 @@ class State:
     :ivar applied: the slot through which everything was executed and written.
     :ivar decided: the slot through which this life of the node knows what is decided, and has told
         its journal. It may be less than what an earlier life has executed.
-    :ivar written_bytes: how much was written to the engine since this object was made.
+    :ivar written_bytes: how much was written to the engine since this object was made, or how much
+        there was to execute, if that is more: a value that another one of the same batch has
+        replaced is in the journal all the same.
     :raises StartError: the engine holds a state of another format.
     :raises StateDamaged: the engine holds something that is not a state.
     """
 
     def __init__(self, engine: Engine, group: int, *, value_bytes_max: int) -> None:
         self.written_bytes = 0
+        self._executed_bytes = 0
         self.decided = NO_SLOT
         self._group = group
         self._value_bytes_max = value_bytes_max
@@ -45,6 +48,7 @@ class State:
 
     def apply(self, submission: Command) -> Result | Refusal:
         """Execute one command."""
+        self._executed_bytes += len(submission.body)
         return self.machine.apply(submission)
 
     def answer(self, node: str, life: int, sequence: int) -> Result | None:
@@ -59,7 +63,9 @@ class State:
         changes = self.machine.take_changes()
         changes[self._key] = _SLOT.pack(slot)
         self.engine.write(changes)
-        self.written_bytes += sum(len(key) + len(value or b"") for key, value in changes.items())
+        size = sum(len(key) + len(value or b"") for key, value in changes.items())
+        self.written_bytes += max(size, self._executed_bytes)
+        self._executed_bytes = 0
         self.applied = slot
 
     def _load(self) -> Slot:

@@ -75,7 +75,7 @@ class Timing:
     retry_s: float = 0.15
     stuck_s: float = 1.0
     hole_s: float = 0.05
-    gather_s: float = 0.02
+    gather_s: float = 0.01
     bytes_per_s: float = 8 * MIB
 
     @classmethod

@@ -77,9 +77,12 @@ class Bench:
         )
         self.persister.startService()
 
-    def write(self, slot: int, size: int = 1) -> None:
+    def write(self, slot: int, size: int = 1, times: int = 1) -> None:
+        """Execute so many writes of so many bytes, all of one key, in one batch."""
         body = encode_operation(Set(b"k", b"x" * size))
-        self.state.apply(Command(NodeId("n01"), 1, slot, slot - 1, body))
+        for time in range(times):
+            number = (slot - 1) * times + time + 1
+            self.state.apply(Command(NodeId("n01"), 1, number, number - 1, body))
         self.state.commit(Slot(slot))
         self.state.decided = Slot(slot)
 
@@ -156,6 +159,20 @@ async def test_little_is_flushed_once_it_is_old_and_nothing_never() -> None:
     bench.reactor.advance(1 + CHECK_S)
     await bench.next()
     assert bench.persisted == [0, 1, 2]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_the_journal_holds_counts_though_a_batch_has_replaced_most_of_it() -> None:
+    bench = Bench()
+    bench.engine.go.set()
+    bench.write(1, LARGE, times=3)
+    bench.reactor.advance(CHECK_S)
+    assert bench.synced == []
+    bench.write(2, LARGE, times=3)
+    bench.reactor.advance(CHECK_S)
+    await bench.next()
+    assert bench.persisted == [0, 2]
     await bench.persister.stopService()
 
 
