@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from statistics import median
@@ -40,6 +40,13 @@ WRITES: Final = 1_000_000
 RATE: Final = 100.0
 KEYS: Final = 4
 CONNECTIONS: Final = 24
+
+SPREAD: Final = 4
+"""Half of the load comes over so many times as many connections.
+
+Otherwise what waits longest, where nodes are slow for a second, are writes that wait for the
+connection that they are to be sent over.
+"""
 
 TRIAL_WRITES: Final = 100_000
 """After so many writes it is tried anew how many a second nodes can do."""
@@ -109,16 +116,37 @@ async def soak(
 ) -> None:
     """Put ``load`` upon the nodes until nothing is left of it, or the time is over.
 
-    Unless it says how much it is, it is half of what they can take, which is tried now and then.
-    What is written for that comes on top.
+    Unless it says how much it is, it is half of what they can take from so many connections that
+    always wait for an answer, which is tried now and then. What is written for that comes on top.
     """
     deadline = time.monotonic() + seconds
-    next_trial = -inf if load.period_s else load.left
+    if load.period_s:
+        await _watch(seen, load, connections, tell, deadline=deadline, look_s=look_s)
+    while load.left > 0 and not load.period_s:
+        at_most = await _at_most(seen, load, connections)
+        tell(f"{at_most:.0f} writes a second at most")
+        part = replace(load, left=min(load.left, TRIAL_WRITES))
+        part.period_s = 2 * SPREAD * connections / at_most
+        await _watch(seen, part, SPREAD * connections, tell, deadline=deadline, look_s=look_s)
+        load.left -= TRIAL_WRITES
+
+
+async def _at_most(seen: Seen, load: Load, connections: int) -> float:
+    """Return how many writes a second the nodes can take. Nobody waits for these at half load."""
+    trial = Load(ENDLESS, load.keys, load.value)
+    running = asyncio.ensure_future(trial.run(seen.group.nodes, connections))
+    await asyncio.wait([running], timeout=TRIAL_S)
+    count, trial.left = len(trial.waits), 0
+    await running
+    return count / TRIAL_S
+
+
+async def _watch(
+    seen: Seen, load: Load, connections: int, tell: Say, *, deadline: float, look_s: float
+) -> None:
+    """Put ``load`` upon the nodes, and tell how they do, until nothing is left or time is over."""
     running = asyncio.ensure_future(load.run(seen.group.nodes, connections))
     while not running.done():
-        if 0 < load.left <= next_trial:
-            tell(f"{await _try(load, running, connections):.0f} writes a second at most")
-            next_trial = load.left - TRIAL_WRITES
         if time.monotonic() >= deadline:
             load.left = 0
         before = len(load.waits)
@@ -128,21 +156,6 @@ async def soak(
         rest = f"{load.left} left, " if load.left < ENDLESS // 2 else ""
         tell(f"{rest}{rate:.0f} a second, {longest * 1000:.0f} ms at most, {seen.look()}")
     await running
-
-
-async def _try(load: Load, running: asyncio.Future[None], connections: int) -> float:
-    """Have as much written as the nodes can take, and half of it from then on.
-
-    :returns: how many writes a second that were.
-    """
-    before, left = len(load.waits), load.left
-    load.left, load.period_s = ENDLESS, 0.0
-    await asyncio.wait([running], timeout=TRIAL_S)
-    at_most = (len(load.waits) - before) / TRIAL_S
-    # Nobody who waited now did so at half load.
-    del load.waits[before:]
-    load.left, load.period_s = left, 2 * connections / at_most
-    return at_most
 
 
 def judge(seen: Seen, tell: Say) -> int:
