@@ -117,10 +117,7 @@ class Away:
     async def _load_for(self, seconds: float) -> Waits:
         """Return the waits of clients of the nodes that stay, in so many seconds."""
         load = Load(ENDLESS, self._keys, self._value, self._period_s)
-        running = asyncio.ensure_future(load.run([self._leader, self._other], CONNECTIONS))
-        await asyncio.wait([running], timeout=seconds)
-        load.left = 0
-        await running
+        await load.run_for(seconds, [self._leader, self._other], CONNECTIONS)
         return load.waits
 
     def _is_in_step(self) -> bool:

@@ -80,6 +80,13 @@ class Load:
         places = [(number + 0.5) / connections for number in range(connections)]
         await asyncio.gather(*map(self._connect, ports, places))
 
+    async def run_for(self, seconds: float, nodes: Sequence[Node], connections: int) -> None:
+        """Write likewise, and begin nothing more after so long."""
+        running = asyncio.ensure_future(self.run(nodes, connections))
+        await asyncio.wait([running], timeout=seconds)
+        self.left = 0
+        await running
+
     async def _connect(self, port: int, place: float) -> None:
         """Write over one connection.
 

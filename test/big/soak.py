@@ -123,22 +123,14 @@ async def soak(
     if load.period_s:
         await _watch(seen, load, connections, tell, deadline=deadline, look_s=look_s)
     while load.left > 0 and not load.period_s:
-        at_most = await _at_most(seen, load, connections)
-        tell(f"{at_most:.0f} writes a second at most")
+        trial = Load(ENDLESS, load.keys, load.value)
+        await trial.run_for(TRIAL_S, seen.group.nodes, connections)
+        at_most = len(trial.waits) / TRIAL_S
         part = replace(load, left=min(load.left, TRIAL_WRITES))
+        tell(f"{at_most:.0f} writes a second at most; half of it for {part.left} of {load.left}")
         part.period_s = 2 * SPREAD * connections / at_most
         await _watch(seen, part, SPREAD * connections, tell, deadline=deadline, look_s=look_s)
         load.left -= TRIAL_WRITES
-
-
-async def _at_most(seen: Seen, load: Load, connections: int) -> float:
-    """Return how many writes a second the nodes can take. Nobody waits for these at half load."""
-    trial = Load(ENDLESS, load.keys, load.value)
-    running = asyncio.ensure_future(trial.run(seen.group.nodes, connections))
-    await asyncio.wait([running], timeout=TRIAL_S)
-    count, trial.left = len(trial.waits), 0
-    await running
-    return count / TRIAL_S
 
 
 async def _watch(
