@@ -250,6 +250,7 @@ class Node(MultiService):
             self._state,
             durable_through=durable,
             snapshot_slots=self._cluster.storage.snapshot_slots,
+            turn=self._members.index(self.node) / len(self._members),
             clear=self._shelf.clear,
             sync=lambda: self._disk.when_durable(self._disk.sync()),
             reactor=self._reactor,

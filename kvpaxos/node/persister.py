@@ -43,6 +43,7 @@ class Persister(Service):
         *,
         durable_through: Slot,
         snapshot_slots: int,
+        turn: float = 0.0,
         clear: Callable[[], None],
         sync: Callable[[], Deferred[None]],
         reactor: Any,  # noqa: ANN401  (no interface names timers and threads together)
@@ -55,6 +56,9 @@ class Persister(Service):
 
         :param durable_through: the slot through which state and journal are durable now.
         :param snapshot_slots: it flushes when so many slots were applied since.
+        :param turn: how far ahead of others it is in counting slots and bytes, from 0.0 to 1.0
+            of what there is from flush to flush. Members execute the same: if they flushed it at
+            the same time, too, no quorum would be left that the work does not slow down.
         :param clear: deletes what is left of states that were given up. It blocks.
         :param sync: makes durable what the journal holds so far.
         :param persisted: is told how `durable_through` grows.
@@ -64,6 +68,7 @@ class Persister(Service):
         self.flushes = 0
         self._state = state
         self._snapshot_slots = snapshot_slots
+        self._turn = turn
         self._clear = clear
         self._sync = sync
         self._reactor = reactor
@@ -127,16 +132,21 @@ class Persister(Service):
             self._flush()
 
     def _due(self) -> bool:
-        behind = self._flushable - self.durable_through
-        if behind <= 0:
+        if self._flushable <= self.durable_through:
             return False
         old = self._reactor.seconds() - self._flushed_at >= FLUSH_AGE_S
         # Not what the engine holds unflushed: it flushes by itself too, and does not tell
         # through which slot.
-        large = self._state.written_bytes - self._flushed_bytes >= FLUSH_BYTES
-        if not (old or large or behind >= self._snapshot_slots):
+        large = self._is_turn(self._flushed_bytes, self._state.written_bytes, FLUSH_BYTES)
+        many = self._is_turn(self.durable_through, self._flushable, self._snapshot_slots)
+        if not (old or large or many):
             return False
         return self._may_flush(self._state.engine.sizes()["unflushed_bytes"])
+
+    def _is_turn(self, flushed: int, now: int, every: int) -> bool:
+        """Whether one of the places lies between, of which there is one after ``every``."""
+        ahead = int(self._turn * every)
+        return (now + ahead) // every > (flushed + ahead) // every
 
     @property
     def _flushable(self) -> Slot:

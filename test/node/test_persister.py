@@ -53,7 +53,7 @@ def real_reactor() -> Any:
 
 
 class Bench:
-    def __init__(self) -> None:
+    def __init__(self, turn: float = 0.0) -> None:
         self.engine = SlowEngine()
         self.state = State(self.engine, 0, value_bytes_max=LARGE)
         self.reactor = FakeReactor()
@@ -68,6 +68,7 @@ class Bench:
             self.state,
             durable_through=Slot(0),
             snapshot_slots=SNAPSHOT_SLOTS,
+            turn=turn,
             clear=lambda: self.cleared.append(threading.current_thread().name),
             sync=self._sync,
             reactor=self.reactor,
@@ -222,6 +223,37 @@ async def test_many_slots_are_flushed_however_small_they_are() -> None:
     bench.write(SNAPSHOT_SLOTS + 1)
     bench.reactor.advance(CHECK_S)
     assert bench.synced == [SNAPSHOT_SLOTS]
+    await bench.persister.stopService()
+
+
+@pytest_twisted.ensureDeferred
+async def test_members_that_execute_the_same_do_not_flush_it_at_the_same_time() -> None:
+    flushed: dict[float, list[int]] = {}
+    for turn in (0.0, 0.25, 0.5):
+        bench = Bench(turn)
+        bench.engine.go.set()
+        for slot in range(1, 13):
+            bench.write(slot, LARGE)
+            before = len(bench.synced)
+            bench.reactor.advance(CHECK_S)
+            if len(bench.synced) > before:
+                await bench.next()
+        flushed[turn] = bench.persisted[1:]
+        await bench.persister.stopService()
+    assert flushed == {0.0: [4, 8, 12], 0.25: [3, 7, 11], 0.5: [2, 6, 10]}
+
+
+@pytest_twisted.ensureDeferred
+async def test_nor_after_the_same_slot_where_those_are_small() -> None:
+    bench = Bench(turn=0.5)
+    bench.engine.go.set()
+    for slot in range(1, 2 * SNAPSHOT_SLOTS + 1):
+        bench.write(slot)
+        before = len(bench.synced)
+        bench.reactor.advance(0.0 if slot % 5 else CHECK_S)
+        if len(bench.synced) > before:
+            await bench.next()
+    assert bench.persisted == [0, SNAPSHOT_SLOTS // 2, SNAPSHOT_SLOTS * 3 // 2]
     await bench.persister.stopService()
 
 
