@@ -17,13 +17,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from test.big.bystanders import bystanders
 from test.big.load import (
     ENDLESS,
     TRIAL_S,
     Load,
     Say,
     Waits,
-    bystanders,
     say,
     shares,
     tell_shares,

@@ -1,23 +1,12 @@
-"""Clients that write without end, and how long each of their writes took.
-
-A machine that has other things to do lets clients wait, too. So there are two bystanders: a process
-that only sleeps, and one that only syncs a few bytes to the disk that the nodes have. They say when
-they were held up for long. A pause that one of them had as well is not the nodes' own.
-"""
+"""Clients that write without end, and how long each of their writes took."""
 
 from __future__ import annotations
 
 import asyncio
-import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from multiprocessing import Event, Pipe, Process
-from multiprocessing.connection import Connection
-from multiprocessing.synchronize import Event as EventType
 from pathlib import Path
 from typing import Final, TypeAlias
 from urllib.parse import urlencode
@@ -31,19 +20,10 @@ PAUSE_S: Final = 0.05
 
 LISTED: Final = 10
 
-LOOK_S: Final = 0.005
-"""What a bystander sleeps between its looks. Between its syncs the disk is the nodes' alone."""
-
-HELD_UP_S: Final = 0.02
-"""A bystander that took longer for something was held up."""
-
-CATCHES_UP: Final = 2.0
-"""At half of what nodes can do, what has come in a pause is done with after as long again."""
-
-TRIAL_S: Final = 30.0
+TRIAL_S: Final = 10.0
 """So long nodes are given all that they can take, to know what half of it is.
 
-In the first seconds no state is flushed and no segment forgotten: that is more than they can go on
+In less, no state might be flushed and no segment forgotten: that were more than they can go on
 with.
 """
 
@@ -94,7 +74,10 @@ class Load:
         """
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         try:
-            due = time.monotonic()
+            now = time.monotonic()
+            # To connect is work, and not what is measured.
+            due = self._next_due(now, now, place)
+            await asyncio.sleep(due - now)
             while self.left > 0:
                 self.left -= 1
                 writer.write(self._request(self.left % self.keys))
@@ -160,100 +143,3 @@ def resident_bytes(node: Node, what: str = "VmRSS") -> int:
     status = Path(f"/proc/{node.process.pid}/status").read_text()
     (taken,) = (line.split()[1] for line in status.splitlines() if line.startswith(f"{what}:"))
     return int(taken) * 1024
-
-
-class Bystanders:
-    """What held up others than the nodes and their clients; see this module.
-
-    :ivar pauses: what they had, and in which words to tell of it: all of it once they are gone.
-    """
-
-    def __init__(self, directory: Path) -> None:
-        """Begin. They need ``directory`` for a file on the disk of the nodes."""
-        self.pauses: dict[str, Waits] = {}
-        self._ended = Event()
-        self._began = [
-            self._begin("the bystander slept", partial(self._ended.wait, LOOK_S)),
-            self._begin("the bystander's sync took", partial(_sync, directory / "bystander")),
-        ]
-
-    def end(self) -> None:
-        """Have them end."""
-        self._ended.set()
-        for what, receiver in self._began:
-            self.pauses[what] = receiver.recv()
-
-    def explain(self, began: float, wait: float) -> bool:
-        """Whether a wait would not have been long without the time in which one was held up."""
-        pauses = [pause for some in self.pauses.values() for pause in some]
-        return own_share(began, wait, with_backlog(pauses)) <= PAUSE_S
-
-    def tell(self, tell: Say) -> None:
-        """Say when they were held up."""
-        for what, pauses in self.pauses.items():
-            tell_pauses(what, pauses, tell)
-
-    def _begin(self, what: str, work: Callable[[], object]) -> tuple[str, Connection]:
-        receiver, sender = Pipe(duplex=False)
-        Process(target=_stand_by, args=(self._ended, sender, work), daemon=True).start()
-        return what, receiver
-
-
-def with_backlog(pauses: Waits) -> Waits:
-    """Return until when each of ``pauses`` was felt: what has come in it waits for its turn."""
-    return [(began, held * CATCHES_UP) for began, held in pauses]
-
-
-def own_share(began: float, wait: float, pauses: Waits) -> float:
-    """Return how much of a wait there was, in seconds, in which there was none of ``pauses``.
-
-    A write needs several syncs, one after the other: a disk that is slow for a while holds it up
-    more than once.
-    """
-    told_through, ended = began, began + wait
-    for at, held in sorted(pauses):
-        since, until = max(at, told_through), min(at + held, ended)
-        if since < until:
-            wait -= until - since
-            told_through = until
-    return wait
-
-
-@contextmanager
-def bystanders(directory: Path, waits: Callable[[], Waits], tell: Say) -> Iterator[None]:
-    """Have bystanders meanwhile, and tell in the end of long waits, and which of them they explain.
-
-    :param directory: is on the disk of the nodes.
-    :param waits: returns those of clients.
-    """
-    seen = Bystanders(directory)
-    try:
-        yield
-    finally:
-        seen.end()
-    seen.tell(tell)
-    tell_pauses("a write took", waits(), tell)
-    own = [wait for wait in waits() if wait[1] > PAUSE_S and not seen.explain(*wait)]
-    tell_pauses("while no bystander was held up a write took", own, tell)
-
-
-def _stand_by(ended: EventType, pauses: Connection, work: Callable[[], object]) -> None:
-    found: Waits = []
-    before = time.monotonic()
-    while not ended.is_set():
-        work()
-        now = time.monotonic()
-        if now - before > HELD_UP_S:
-            found.append((before, now - before))
-        ended.wait(LOOK_S)
-        before = time.monotonic()
-    pauses.send(found)
-
-
-def _sync(path: Path) -> None:
-    handle = os.open(path, os.O_RDWR | os.O_CREAT)
-    try:
-        os.pwrite(handle, os.urandom(512), 0)
-        os.fdatasync(handle)
-    finally:
-        os.close(handle)

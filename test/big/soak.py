@@ -1,9 +1,9 @@
 """Overwrites four keys for long: ``python -m test.big.soak``.
 
-The number of writes may follow. They come at half the rate that three nodes can do, which is tried
-anew every `TRIAL_WRITES`, since a machine that is shared does not always do as much. Or else
-``--rate 200`` says how many a second. Or it is ``--minutes 60``, at `RATE` writes a second if
-nothing is said. It says how much the nodes take of disks and of memory, and how long clients
+The number of writes may follow. They come at half the rate that three nodes can do. A machine
+that is shared does not always do as much, so that is tried again and again, and the least counts.
+Or else ``--rate 200`` says how many a second. Or it is ``--minutes 60``, at `RATE` writes a second
+if nothing is said. It says how much the nodes take of disks and of memory, and how long clients
 waited. Status 1 means that the disks held more than they should at some time, or that the nodes
 took more and more memory.
 """
@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import sys
 import tempfile
 import time
@@ -22,13 +23,13 @@ from pathlib import Path
 from statistics import median
 from typing import Final
 
+from test.big.bystanders import bystanders
 from test.big.load import (
     ENDLESS,
     TRIAL_S,
     VALUE,
     Load,
     Say,
-    bystanders,
     resident_bytes,
     say,
     tell_shares,
@@ -48,8 +49,11 @@ Otherwise what waits longest, where nodes are slow for a second, are writes that
 connection that they are to be sent over.
 """
 
-TRIAL_WRITES: Final = 100_000
-"""After so many writes it is tried anew how many a second nodes can do."""
+TRIALS: Final = 6
+"""So many times it is tried in the beginning how many writes a second nodes can do."""
+
+TRIAL_WRITES: Final = 50_000
+"""And once more after so many of them."""
 
 LOOK_S: Final = 10.0
 
@@ -117,20 +121,28 @@ async def soak(
     """Put ``load`` upon the nodes until nothing is left of it, or the time is over.
 
     Unless it says how much it is, it is half of what they can take from so many connections that
-    always wait for an answer, which is tried now and then. What is written for that comes on top.
+    always wait for an answer, at the least. What is written to try that comes on top.
     """
     deadline = time.monotonic() + seconds
     if load.period_s:
         await _watch(seen, load, connections, tell, deadline=deadline, look_s=look_s)
-    while load.left > 0 and not load.period_s:
-        trial = Load(ENDLESS, load.keys, load.value)
-        await trial.run_for(TRIAL_S, seen.group.nodes, connections)
-        at_most = len(trial.waits) / TRIAL_S
+        return
+    trials = [await _try(seen, load, connections) for _ in range(1, TRIALS)]
+    while load.left > 0:
+        trials.append(await _try(seen, load, connections))
+        lately = ", ".join(f"{done:.0f}" for done in trials[-TRIALS:])
+        tell(f"{lately} writes a second at most; half of {min(trials):.0f} from here on")
         part = replace(load, left=min(load.left, TRIAL_WRITES))
-        tell(f"{at_most:.0f} writes a second at most; half of it for {part.left} of {load.left}")
-        part.period_s = 2 * SPREAD * connections / at_most
+        part.period_s = 2 * SPREAD * connections / min(trials)
         await _watch(seen, part, SPREAD * connections, tell, deadline=deadline, look_s=look_s)
         load.left -= TRIAL_WRITES
+
+
+async def _try(seen: Seen, load: Load, connections: int) -> float:
+    """Return how many writes a second nodes can take."""
+    trial = Load(ENDLESS, load.keys, load.value)
+    await trial.run_for(TRIAL_S, seen.group.nodes, connections)
+    return len(trial.waits) / TRIAL_S
 
 
 async def _watch(
@@ -146,7 +158,8 @@ async def _watch(
         longest = max((wait for _, wait in load.waits[before:]), default=0.0)
         rate = (len(load.waits) - before) / look_s
         rest = f"{load.left} left, " if load.left < ENDLESS // 2 else ""
-        tell(f"{rest}{rate:.0f} a second, {longest * 1000:.0f} ms at most, {seen.look()}")
+        looked = await asyncio.to_thread(seen.look)
+        tell(f"{rest}{rate:.0f} a second, {longest * 1000:.0f} ms at most, {looked}")
     await running
 
 
@@ -182,6 +195,8 @@ def main(arguments: Sequence[str]) -> int:
     ):
         group.start()
         seen = Seen(group)
+        # The clients would be held up for as long as it takes to look through a million waits.
+        gc.disable()
         with bystanders(Path(directory), lambda: load.waits, say):
             asyncio.run(soak(seen, load, options.connections, say, seconds=seconds))
             if load.waits:

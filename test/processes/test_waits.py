@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from test.big.load import Waits, own_share, with_backlog
+from test.big.bystanders import own_share, slowed, with_backlog
+from test.big.load import Waits
 
 
 @pytest.mark.parametrize(
@@ -31,3 +32,14 @@ def test_a_pause_is_felt_until_what_has_come_in_it_is_done_with() -> None:
     # It began after the pause, but not after all those that wait since then.
     assert own_share(10.1875, 0.0625, felt) == 0.0
     assert own_share(10.25, 0.0625, felt) == 0.0625
+
+
+def test_half_of_the_time_is_lost_where_work_takes_twice_the_usual() -> None:
+    took = [1.0] * 17 + [2.0, 4.0, 1.0]
+    samples = [(10.0 + 0.125 * number, each) for number, each in enumerate(took)]
+    assert slowed(samples) == [(12.125, 0.0625), (12.25, 0.09375)]
+
+
+def test_processors_that_are_always_slow_are_not_slowed() -> None:
+    assert slowed([(float(number), 9.0) for number in range(50)]) == []
+    assert slowed([]) == []

@@ -1,0 +1,185 @@
+"""Who else was held up while clients waited for nodes.
+
+A machine that has other things to do lets clients wait, too. So there are three bystanders: a
+process that only sleeps, one that only syncs a few bytes to the disk that the nodes have, and one
+that does the same little piece of work again and again. They say when they were held up for long.
+A pause that one of them had as well is not the nodes' own.
+
+What takes more of a processor's time than usual, the same work, takes it because the processor is
+one of two, and somebody else is busy on the other: two processors that share a core do hardly more
+than one. A guest is not told on which cores it runs, nor is that counted as stolen time.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+from multiprocessing import Event, Pipe, Process
+from multiprocessing.connection import Connection
+from multiprocessing.synchronize import Event as EventType
+from pathlib import Path
+from typing import Final
+
+from test.big.load import PAUSE_S, Say, Waits, tell_pauses
+
+LOOK_S: Final = 0.01
+"""What a bystander sleeps between its looks. Between its syncs the disk is the nodes' alone."""
+
+HELD_UP_S: Final = 0.02
+"""A bystander that took longer for something was held up."""
+
+CATCHES_UP: Final = 2.0
+"""At half of what nodes can do, what has come in a pause is done with after as long again."""
+
+WORK: Final = 2000
+"""How much the third bystander does at once: less than a millisecond of it."""
+
+WORK_LOOK_S: Final = 0.05
+"""And what it sleeps before it does so again."""
+
+SLOWER: Final = 1.3
+"""A piece of work that took so many times as long as usual was slowed down."""
+
+
+class Bystanders:
+    """What held up others than the nodes and their clients; see this module.
+
+    :ivar pauses: what they had, and in which words to tell of it: all of it once they are gone.
+    :ivar slowed: when processors did less than usual, and how much time that cost: likewise.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Begin. They need ``directory`` for a file on the disk of the nodes."""
+        self.pauses: dict[str, Waits] = {}
+        self.slowed: Waits = []
+        self._slow_share = 0.0
+        self._ended = Event()
+        self._began = [
+            self._begin("the bystander slept", partial(self._ended.wait, LOOK_S)),
+            self._begin("the bystander's sync took", partial(_sync, directory / "bystander")),
+        ]
+        self._worker = _start(_work_on, self._ended)
+
+    def end(self) -> None:
+        """Have them end."""
+        self._ended.set()
+        for what, receiver in self._began:
+            self.pauses[what] = receiver.recv()
+        samples = self._worker.recv()
+        self.slowed = slowed(samples)
+        self._slow_share = len(self.slowed) / max(1, len(samples))
+
+    def explain(self, began: float, wait: float) -> bool:
+        """Whether a wait would not have been long without the time in which one was held up."""
+        pauses = [pause for some in self.pauses.values() for pause in some]
+        return own_share(began, wait, [*with_backlog(pauses), *self.slowed]) <= PAUSE_S
+
+    def tell(self, tell: Say) -> None:
+        """Say when they were held up."""
+        for what, pauses in self.pauses.items():
+            tell_pauses(what, pauses, tell)
+        tell(f"processors were slowed down in {self._slow_share:.0%} of the time")
+
+    def _begin(self, what: str, work: Callable[[], object]) -> tuple[str, Connection]:
+        return what, _start(_stand_by, self._ended, work)
+
+
+def with_backlog(pauses: Waits) -> Waits:
+    """Return until when each of ``pauses`` was felt: what has come in it waits for its turn."""
+    return [(began, held * CATCHES_UP) for began, held in pauses]
+
+
+def own_share(began: float, wait: float, pauses: Waits) -> float:
+    """Return how much of a wait there was, in seconds, in which there was none of ``pauses``.
+
+    A write needs several syncs, one after the other: a disk that is slow for a while holds it up
+    more than once.
+    """
+    told_through, ended = began, began + wait
+    for at, held in sorted(pauses):
+        since, until = max(at, told_through), min(at + held, ended)
+        if since < until:
+            wait -= until - since
+            told_through = until
+    return wait
+
+
+def slowed(samples: Waits) -> Waits:
+    """Return when processors did less than usual, and how much time that cost.
+
+    :param samples: when the same piece of work was begun, and how much of a processor's time it
+        took. Usual is what nine out of ten took at least.
+    """
+    if not samples:
+        return []
+    usual_s = sorted(took for _, took in samples)[len(samples) // 10]
+    return [
+        (began, (following - began) * (1 - usual_s / took))
+        for (began, took), (following, _) in pairwise(samples)
+        if took > SLOWER * usual_s
+    ]
+
+
+@contextmanager
+def bystanders(directory: Path, waits: Callable[[], Waits], tell: Say) -> Iterator[None]:
+    """Have bystanders meanwhile, and tell in the end of long waits, and which of them they explain.
+
+    :param directory: is on the disk of the nodes.
+    :param waits: returns those of clients.
+    """
+    seen = Bystanders(directory)
+    try:
+        yield
+    finally:
+        seen.end()
+    seen.tell(tell)
+    tell_pauses("a write took", waits(), tell)
+    own = [wait for wait in waits() if wait[1] > PAUSE_S and not seen.explain(*wait)]
+    tell_pauses("while no bystander was held up a write took", own, tell)
+
+
+def _start(run: Callable[..., None], *arguments: object) -> Connection:
+    """Return where the process that runs ``run`` is going to say what it has seen."""
+    receiver, sender = Pipe(duplex=False)
+    Process(target=run, args=(sender, *arguments), daemon=True).start()
+    return receiver
+
+
+def _stand_by(pauses: Connection, ended: EventType, work: Callable[[], object]) -> None:
+    found: Waits = []
+    before = time.monotonic()
+    while not ended.is_set():
+        work()
+        now = time.monotonic()
+        if now - before > HELD_UP_S:
+            found.append((before, now - before))
+        ended.wait(LOOK_S)
+        before = time.monotonic()
+    pauses.send(found)
+
+
+def _work_on(samples: Connection, ended: EventType) -> None:
+    found: Waits = []
+    while not ended.wait(WORK_LOOK_S):
+        # Other things come in between now and then.
+        found.append((time.monotonic(), min(_work_s() for _ in range(3))))
+    samples.send(found)
+
+
+def _work_s() -> float:
+    began = time.thread_time()
+    sum(number * number for number in range(WORK))
+    return time.thread_time() - began
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDWR | os.O_CREAT)
+    try:
+        os.pwrite(handle, os.urandom(512), 0)
+        os.fdatasync(handle)
+    finally:
+        os.close(handle)
