@@ -7,11 +7,13 @@ from collections.abc import Callable
 from contextlib import closing
 from typing import Final, Protocol, cast
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IReactorTime,
+    IReadWriteDescriptor,
     ITCPTransport,
 )
 from twisted.internet.protocol import Factory, connectionDone
@@ -184,6 +186,7 @@ class Connection(TwistedProtocol):
             clock=self._clock,
             monotonic=self._monotonic,
             bytes_max=queue_bytes_max(self._message_bytes_max),
+            hurry=_hurry_of(self._wire),
         )
         self._wire.registerProducer(self._outgoing, streaming=True)
         self._timer = self._clock.callLater(HANDSHAKE_S_MAX, self._too_late)
@@ -356,6 +359,20 @@ class ConnectionFactory(Factory):
     @override
     def buildProtocol(self, addr: IAddress | None) -> Connection:
         return self._make()
+
+
+def _hurry_of(wire: Wire) -> Callable[[], None]:
+    """Return what has ``wire`` send now what it was given, if it is a socket."""
+    if not IReadWriteDescriptor.providedBy(wire):
+        return lambda: None
+    descriptor = cast(FileDescriptor, wire)
+
+    def hurry() -> None:
+        # What went wrong with it is for the reactor to find out, in a turn of its own.
+        if descriptor.doWrite() is not None:
+            descriptor.startWriting()
+
+    return hurry
 
 
 def _tune(wire: Wire) -> None:

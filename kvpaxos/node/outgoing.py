@@ -98,8 +98,11 @@ class Outgoing:
 
     Messages that cannot leave at once wait here, up to a limit, and beyond it are refused. They
     leave in order, but for those that are sent express: these overtake the others, and pass
-    between the frames of a long one. Twisted joins all that is written in one turn of the
-    reactor into one write.
+    between the frames of a long one.
+
+    What need not wait here leaves in this turn of the reactor. Twisted would let it leave in the
+    next one, when requests of clients may come first: that is felt at each of the steps that a
+    write takes from node to node.
     """
 
     def __init__(
@@ -109,8 +112,15 @@ class Outgoing:
         clock: IReactorTime,
         monotonic: Callable[[], float],
         bytes_max: int = QUEUE_BYTES_MAX,
+        hurry: Callable[[], None] = lambda: None,
     ) -> None:
+        """Make one that feeds ``transport``.
+
+        :param bytes_max: the most bytes that wait, express ones not counted.
+        :param hurry: has the transport send what it was given last.
+        """
         self._transport = transport
+        self._hurry = hurry
         self._clock = clock
         self._monotonic = monotonic
         self._express = _Lane(EXPRESS_BYTES_MAX)
@@ -138,6 +148,7 @@ class Outgoing:
         """
         if switch is CLEAR and isinstance(parcel, bytes) and self._is_idle():
             self._transport.write(parcel)
+            self._hurry()
             return True
         lane = self._express if express else self._ordered
         if not lane.put(parcel, self._monotonic() + switch.delay_s, switch.bytes_per_s):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Iterator
 from dataclasses import replace
 from struct import pack
 from typing import Any
@@ -10,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from msgpack import packb
+from twisted.internet import tcp
 from twisted.internet.error import ConnectionLost
 from twisted.internet.task import Clock
-from twisted.internet.testing import StringTransport
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.python.failure import Failure
 
 from kvpaxos.errors import WireError
@@ -420,3 +423,65 @@ def parcel(message: Message) -> Parcel:
     carried = packed(encode(0, message))
     assert isinstance(carried, Parcel)
     return carried
+
+
+class Wired:
+    """The dialing end of a connection over a real socket, with a reactor that never turns.
+
+    :ivar far: the other end.
+    """
+
+    def __init__(self) -> None:
+        near, self.far = socket.socketpair()
+        near.settimeout(0)
+        self.far.settimeout(0)
+        self.reactor = MemoryReactorClock()
+        self.host = Host()
+        self.connection = Connection(
+            self.host, meant=B, clock=self.reactor, monotonic=self.reactor.seconds
+        )
+        self.transport = tcp.Connection(near, self.connection, self.reactor)
+        self.transport.connected = True
+        self.connection.makeConnection(self.transport)
+
+    def arrived(self) -> list[Frame]:
+        return [decode_frame(one)[1] for one in FrameBuffer().receive(self.far.recv(4096))]
+
+    def close(self) -> None:
+        self.far.close()
+        self.transport.connectionLost(Failure(ConnectionLost()))
+
+
+@pytest.fixture
+def wired() -> Iterator[Wired]:
+    made = Wired()
+    yield made
+    made.close()
+
+
+def test_what_is_sent_leaves_before_the_reactor_turns_to_anything_else(wired: Wired) -> None:
+    assert wired.arrived() == [Hello(PROTOCOL_VERSION, B, MINE)]
+    wired.connection.greet(STANDS)
+    assert wired.arrived() == [STANDS]
+    assert not wired.reactor.getWriters()
+
+
+def test_what_does_not_fit_leaves_later_and_whole(wired: Wired) -> None:
+    wired.arrived()
+    long = frame(bytes(1024 * 1024))
+    wired.connection.outgoing.put(long)
+    assert wired.reactor.getWriters() == [wired.transport]
+    taken = b""
+    while len(taken) < len(long):
+        taken += wired.far.recv(len(long))
+        assert wired.transport.doWrite() is None
+    assert taken == long
+    assert not wired.reactor.getWriters()
+
+
+def test_a_peer_that_is_gone_is_noticed_by_the_reactor_and_in_its_next_turn(wired: Wired) -> None:
+    wired.far.close()
+    wired.connection.greet(STANDS)
+    assert wired.host.errors == []
+    assert wired.reactor.getWriters() == [wired.transport]
+    assert wired.transport.doWrite() is not None

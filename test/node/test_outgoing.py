@@ -49,6 +49,24 @@ def test_frames_leave_at_once_while_the_transport_takes_them(
     assert outgoing.bytes_held == 0
 
 
+def test_only_what_need_not_wait_is_hurried(sink: Sink, clock: Clock) -> None:
+    hurried: list[bytes] = []
+    outgoing = Outgoing(
+        sink,
+        clock=clock,
+        monotonic=clock.seconds,
+        hurry=lambda: hurried.append(sink.written[-1]),
+    )
+    outgoing.put(b"a")
+    outgoing.put(b"b")
+    assert hurried == [b"a", b"b"]
+    outgoing.put(b"late", switch=Switch(delay_s=1.0))
+    outgoing.pauseProducing()
+    clock.advance(1.0)
+    outgoing.resumeProducing()
+    assert (sink.written[-1], hurried) == (b"late", [b"a", b"b"])
+
+
 def test_frames_wait_in_order_while_it_does_not(outgoing: Outgoing, sink: Sink) -> None:
     outgoing.pauseProducing()
     for data in (b"a", b"bc", b"d"):

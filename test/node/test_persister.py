@@ -228,7 +228,7 @@ async def test_many_slots_are_flushed_however_small_they_are() -> None:
 
 @pytest_twisted.ensureDeferred
 async def test_members_that_execute_the_same_do_not_flush_it_at_the_same_time() -> None:
-    flushed: dict[float, list[int]] = {}
+    flushed: dict[float, list[Slot]] = {}
     for turn in (0.0, 0.25, 0.5):
         bench = Bench(turn)
         bench.engine.go.set()
