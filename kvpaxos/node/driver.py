@@ -109,6 +109,9 @@ class Peers(Protocol):
     def send(self, group: int, to: NodeId, message: Message) -> None:
         """Send ``message`` if there is a connection; it may be lost."""
 
+    def hurry(self) -> None:
+        """Let what was sent leave now, not in the next turn of the reactor."""
+
     def pause(self) -> None:
         """Stop reading from peers."""
 
@@ -257,6 +260,7 @@ class Driver:
             self._release()
             while self._inbox and not self._stopped:
                 self._carry_out()
+            self._peers.hurry()
             self._show_leader()
             self._await_more()
         except Exception:  # noqa: BLE001  (whatever it is: go no further)
@@ -301,6 +305,7 @@ class Driver:
             self._do(self.replica.step(event, self._monotonic()))
             if isinstance(event, Installed):
                 self._machine.decided = max(self._machine.decided, event.slot)
+        self._peers.hurry()
         if self._decided:
             self._apply()
         ready, self._ready = self._ready, []
@@ -352,9 +357,7 @@ class Driver:
             for command in decision.batch:
                 result = self._machine.apply(command)
                 if command.node == self.replica.node and command.life == self._life:
-                    done = None
-                    if isinstance(result, Result):
-                        done = Executed(result, decision.slot)
+                    done = Executed(result, decision.slot) if isinstance(result, Result) else None
                     outcomes.append(Outcome(command.sequence, done))
             self._executed(decision.slot)
         self._machine.decided = decided[-1].slot

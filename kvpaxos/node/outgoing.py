@@ -100,9 +100,9 @@ class Outgoing:
     leave in order, but for those that are sent express: these overtake the others, and pass
     between the frames of a long one.
 
-    What need not wait here leaves in this turn of the reactor. Twisted would let it leave in the
-    next one, when requests of clients may come first: that is felt at each of the steps that a
-    write takes from node to node.
+    Twisted joins all that is written in one turn of the reactor into one write, in the next one.
+    Requests of clients may come first then, so whoever is done with a turn can `hurry`: that is
+    felt at each of the steps that a write takes from node to node.
     """
 
     def __init__(
@@ -117,10 +117,11 @@ class Outgoing:
         """Make one that feeds ``transport``.
 
         :param bytes_max: the most bytes that wait, express ones not counted.
-        :param hurry: has the transport send what it was given last.
+        :param hurry: has the transport send what it was given.
         """
         self._transport = transport
         self._hurry = hurry
+        self._given = False
         self._clock = clock
         self._monotonic = monotonic
         self._express = _Lane(EXPRESS_BYTES_MAX)
@@ -148,7 +149,7 @@ class Outgoing:
         """
         if switch is CLEAR and isinstance(parcel, bytes) and self._is_idle():
             self._transport.write(parcel)
-            self._hurry()
+            self._given = True
             return True
         lane = self._express if express else self._ordered
         if not lane.put(parcel, self._monotonic() + switch.delay_s, switch.bytes_per_s):
@@ -156,8 +157,15 @@ class Outgoing:
         self._pump()
         return True
 
+    def hurry(self) -> None:
+        """Send in this turn of the reactor what was put in it, but for what had to wait here."""
+        if self._given:
+            self._given = False
+            self._hurry()
+
     def close(self) -> None:
         """Let go of everything."""
+        self._given = False
         self._express.clear()
         self._ordered.clear()
         self._next = None

@@ -163,8 +163,8 @@ class Recorder(Observer):
         for place, sent in enumerate(waiting):
             if sent.message == message:
                 del waiting[place]
-                left_at = self._left_at(sender, sent)
-                self._draw(sender, receiver, left_at or sent.at, self._agenda.now, message)
+                left_at = self._left_at(sender, sent) or self._released_at(sender, sent)
+                self._draw(sender, receiver, left_at, self._agenda.now, message)
                 return
 
     def _left_at(self, sender: str, sent: _Sent) -> float | None:
@@ -176,6 +176,14 @@ class Recorder(Observer):
             return sent.at
         ends = (one.end for one in self.syncs if one.node == sender and one.begin >= sent.at)
         return next(ends, None)
+
+    def _released_at(self, sender: str, sent: _Sent) -> float:
+        """Return when a message has left that waited for a sync under way, if for any.
+
+        So does a vote that is asked for once more before it is durable.
+        """
+        ends = (one.end for one in self.syncs if one.node == sender and one.end >= sent.at)
+        return min(ends, default=sent.at)
 
     def _draw(
         self, sender: str, receiver: str, sent: float, arrived: float | None, message: Message

@@ -459,17 +459,20 @@ def wired() -> Iterator[Wired]:
     made.close()
 
 
-def test_what_is_sent_leaves_before_the_reactor_turns_to_anything_else(wired: Wired) -> None:
-    assert wired.arrived() == [Hello(PROTOCOL_VERSION, B, MINE)]
+def test_what_was_sent_in_a_turn_of_the_reactor_can_leave_in_it_together(wired: Wired) -> None:
     wired.connection.greet(STANDS)
-    assert wired.arrived() == [STANDS]
+    assert wired.reactor.getWriters() == [wired.transport]
+    wired.connection.outgoing.hurry()
+    assert wired.arrived() == [Hello(PROTOCOL_VERSION, B, MINE), STANDS]
     assert not wired.reactor.getWriters()
 
 
 def test_what_does_not_fit_leaves_later_and_whole(wired: Wired) -> None:
+    wired.connection.outgoing.hurry()
     wired.arrived()
     long = frame(bytes(1024 * 1024))
     wired.connection.outgoing.put(long)
+    wired.connection.outgoing.hurry()
     assert wired.reactor.getWriters() == [wired.transport]
     taken = b""
     while len(taken) < len(long):
@@ -481,7 +484,7 @@ def test_what_does_not_fit_leaves_later_and_whole(wired: Wired) -> None:
 
 def test_a_peer_that_is_gone_is_noticed_by_the_reactor_and_in_its_next_turn(wired: Wired) -> None:
     wired.far.close()
-    wired.connection.greet(STANDS)
+    wired.connection.outgoing.hurry()
     assert wired.host.errors == []
     assert wired.reactor.getWriters() == [wired.transport]
     assert wired.transport.doWrite() is not None

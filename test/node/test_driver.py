@@ -92,10 +92,14 @@ class Wires:
 
     def __init__(self) -> None:
         self.sent: list[tuple[NodeId, Message]] = []
+        self.hurried: list[int] = []
         self.paused = False
 
     def send(self, group: int, to: NodeId, message: Message) -> None:
         self.sent.append((to, message))
+
+    def hurry(self) -> None:
+        self.hurried.append(len(self.sent))
 
     def pause(self) -> None:
         self.paused = True
@@ -290,6 +294,27 @@ def test_a_forwarded_write_is_answered_once_it_is_applied_here(bench: Bench) -> 
     bench.receive(Watermark(ballot, Slot(1)))
     assert answers == [Executed(Result("ok", None, 1), Slot(1))]
     assert len(bench.requests) == 0
+
+
+def test_replies_of_a_turn_are_hurried_once_all_of_them_are_there(bench: Bench) -> None:
+    bench.receive(Prepare(Ballot(1, B), Slot(1)), Prepare(Ballot(2, B), Slot(1)))
+    bench.wires.hurried.clear()
+    bench.sync()
+    assert bench.wires.hurried == [2]
+    assert [to for to, _ in bench.wires.take(Promise)] == [B, B]
+
+
+def test_what_a_turn_sends_is_hurried_before_anything_is_executed(bench: Bench) -> None:
+    seen: list[int] = []
+    write = bench.engine.write
+    bench.engine.write = lambda changes: (seen.append(len(bench.wires.hurried)), write(changes))[1]  # type: ignore[method-assign,func-returns-value]
+    ballot = Ballot(1, B)
+    bench.wires.hurried.clear()
+    bench.receive(
+        Accept(ballot, Slot(1), (Command(C, 1, 1, 0, BODY),), Slot(0)), Watermark(ballot, Slot(1))
+    )
+    assert bench.state.applied == 1
+    assert seen == [1]
 
 
 def test_wishes_of_one_turn_share_a_forward(bench: Bench) -> None:
