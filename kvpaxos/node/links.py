@@ -116,7 +116,7 @@ class Links(MultiService):
         self._monotonic = monotonic
         self._message_bytes_max = message_bytes_max
         self._strangers: dict[Connection, None] = {}
-        self._hurried: dict[Outgoing, None] = {}
+        self._unhurried: dict[Outgoing, None] = {}
         self._paused = False
         self._packer = Packer(message_bytes_max)
         self._reminder = LoopingCall(self._remind)
@@ -181,14 +181,14 @@ class Links(MultiService):
             self.complaints.hear(to, "too long", f"a {type(message).__name__} was too long to send")
         elif connection.outgoing.put(parcel, switch=switch, express=express):
             link.sent += 1
-            self._hurried[connection.outgoing] = None
+            self._unhurried[connection.outgoing] = None
         else:
             link.dropped["queue full"] += 1
 
     def hurry(self) -> None:
         """Let what was sent in this turn of the reactor leave in it, not in the next one."""
-        while self._hurried:
-            self._hurried.popitem()[0].hurry()
+        while self._unhurried:
+            self._unhurried.popitem()[0].hurry()
 
     def tell(self, to: NodeId, messages: Sequence[RecallMessage]) -> None:
         """Send to a member, formed or not. Any of them may be lost."""
