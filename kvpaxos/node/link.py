@@ -115,12 +115,14 @@ class Link:
                 connection.greet(held)
                 self.told = held
 
-    def remove(self, connection: Connection) -> None:
-        """Let go of ``connection``, which is gone."""
+    def remove(self, connection: Connection) -> bool:
+        """Let go of ``connection``, which is gone. Return whether the peer has hung up by that."""
         if self.dialed is connection:
             self.dialed = None
-        if self.accepted is connection:
-            self.accepted = None
+        if self.accepted is not connection:
+            return False
+        self.accepted = None
+        return self.usable
 
     def describe(self) -> dict[str, object]:
         """Describe the link for the operator."""

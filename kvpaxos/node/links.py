@@ -34,6 +34,7 @@ from kvpaxos.node.outgoing import Outgoing
 from kvpaxos.node.parcels import EXPRESS, MESSAGES, REPLIES, REQUESTS, Packer, as_told
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import NodeId
+from kvpaxos.paxos.effects import Dialed, HungUp, Lost
 from kvpaxos.paxos.formation import Form, FormationMessage, Standing, Stands
 from kvpaxos.paxos.messages import Incarnations, Message
 from kvpaxos.paxos.recall import Recall, Recalled, RecallMessage, Told
@@ -73,8 +74,7 @@ class Links(MultiService):
         persist: Callable[[Sequence[NodeRecord]], Deferred[None]],
         deliver: Callable[[NodeId, int, Message], None],
         recall: Callable[[NodeId, RecallMessage], None],
-        dialed: Callable[[NodeId], None],
-        lost: Callable[[NodeId], None],
+        changed: Callable[[Dialed | Lost | HungUp], None],
         formed: Callable[[str], None],
         fatal: Callable[[str], None],
         broken: Callable[[Failure], None],
@@ -89,7 +89,7 @@ class Links(MultiService):
         :param persist: journals records, and fires once they would survive a power cut.
         :param deliver: takes each message: its sender, its group, and itself.
         :param recall: takes what members say about damaged journals, formed or not.
-        :param dialed: is told when messages can be sent to a peer; ``lost``, when no longer.
+        :param changed: is told when messages can be sent to a peer or no longer, or it hung up.
         :param formed: is told the cluster's id once, when this node is or becomes a formed
             member of it: always before any message.
         :param fatal: is told, in one sentence, why this node must stop.
@@ -108,8 +108,7 @@ class Links(MultiService):
         self._ear = Listener(listener, ConnectionFactory(self._accept))
         self._deliver = deliver
         self._recall = recall
-        self._on_dialed = dialed
-        self._on_lost = lost
+        self._on_change = changed
         self._on_formed = formed
         self._on_broken = broken
         self._random = random
@@ -286,7 +285,8 @@ class Links(MultiService):
             self.complaints.hear(about or "a stranger", error.kind, str(error))
         if theirs is not None:
             link = self._links[theirs.node]
-            link.remove(connection)
+            if link.remove(connection):
+                self._on_change(HungUp(link.peer))
             self._review(link)
 
     def _message(self, link: Link, connection: Connection, group: int, message: Message) -> None:
@@ -349,7 +349,7 @@ class Links(MultiService):
         if up != link.up:
             link.up = up
             self._log.info("{peer} is {state}", peer=link.peer, state="up" if up else "down")
-            (self._on_dialed if up else self._on_lost)(link.peer)
+            self._on_change((Dialed if up else Lost)(link.peer))
 
     def _now_formed(self, cluster: str) -> None:
         self._on_formed(cluster)

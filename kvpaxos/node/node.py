@@ -46,7 +46,7 @@ from kvpaxos.node.scanner import scanner_of
 from kvpaxos.node.states import States, open_state
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
-from kvpaxos.paxos.effects import Decision, Dialed, Event, Lost, Persisted, Received
+from kvpaxos.paxos.effects import Decision, Event, Persisted, Received
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Message
 from kvpaxos.paxos.quorum import Quorum
@@ -280,8 +280,7 @@ class Node(MultiService):
             persist=self._persist,
             deliver=self._deliver,
             recall=lambda *told: self._mender.take(*told),  # noqa: PLW0108  (it is made later)
-            dialed=lambda peer: self._post(Dialed(peer)),
-            lost=lambda peer: self._post(Lost(peer)),
+            changed=self._post,
             formed=lambda cluster: self._formed(cluster, handshake.formation),
             fatal=lambda sentence: self.halt(StartError(sentence)),
             broken=self._broken,

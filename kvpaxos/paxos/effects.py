@@ -94,6 +94,13 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class HungUp:
+    """The connection that ``peer`` had opened to this node broke."""
+
+    peer: NodeId
+
+
+@dataclass(frozen=True, slots=True)
 class Ticked:
     """Time has passed.
 
@@ -126,6 +133,7 @@ Event: TypeAlias = (
     | Installed
     | Dialed
     | Lost
+    | HungUp
     | Ticked
     | Gathered
     | Leaving

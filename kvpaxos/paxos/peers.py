@@ -29,6 +29,7 @@ class Peer:
     :ivar heard_at: when its last heartbeat came: it could dial us then.
     :ivar reached_at: when it last answered one of ours: we could dial it then.
     :ivar lost: our connection to it broke, and it has not answered since.
+    :ivar hung_up: its connection to us broke, and no heartbeat of it came since.
     :ivar health: what it last said of itself.
     :ivar round_trip_s: smoothed; None before the first answer.
     """
@@ -36,6 +37,7 @@ class Peer:
     heard_at: float = LONG_AGO
     reached_at: float = LONG_AGO
     lost: bool = False
+    hung_up: bool = False
     health: Health | None = None
     round_trip_s: float | None = None
     _deviation_s: float = 0.0
@@ -108,6 +110,7 @@ class Peers:
         """Take a heartbeat of ``node``: so it can dial us."""
         peer = self.known[node]
         peer.heard_at = now
+        peer.hung_up = False
         peer.health = health
 
     def reached(self, node: NodeId, health: Health, sent_at: float, now: float) -> None:
@@ -151,10 +154,20 @@ class Peers:
         if node in self.known:
             self.known[node].lost = True
 
+    def hung_up(self, node: NodeId) -> None:
+        """Count ``node`` as unable to dial us until it has done so again.
+
+        Whoever nobody can dial hears of no new leader, and must not stand against it.
+        """
+        if node in self.known:
+            self.known[node].hung_up = True
+
     def reaches(self, node: NodeId, now: float) -> bool:
         """Whether ``node`` has lately dialed us, and answered when we dialed it."""
         peer = self.known.get(node)
-        return peer is not None and not peer.lost and peer.touched_at > now - self.patience_s
+        if peer is None or peer.lost or peer.hung_up:
+            return False
+        return peer.touched_at > now - self.patience_s
 
     def connected(self, now: float) -> bool:
         """Whether a quorum is reached both ways, this node included."""

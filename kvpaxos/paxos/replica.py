@@ -21,6 +21,7 @@ from kvpaxos.paxos.effects import (
     Effects,
     Event,
     Gathered,
+    HungUp,
     Leaving,
     Lost,
     Persisted,
@@ -136,7 +137,7 @@ class Replica:
         """
         return self._handle(event, now) + self._follow_up(now)
 
-    def _handle(self, event: Event, now: float) -> Effects:  # noqa: C901, PLR0911  (one arm an event)
+    def _handle(self, event: Event, now: float) -> Effects:  # noqa: C901, PLR0911, PLR0912  (one arm an event)
         match event:
             case Received(sender, message):
                 return self._receive(sender, message, now)
@@ -157,6 +158,8 @@ class Replica:
             case Lost(peer):
                 self.forwarding.lost(peer)
                 return self.election.lost(peer, now)
+            case HungUp(peer):
+                self.peers.hung_up(peer)
             case Ticked():
                 return self._tick(event, now)
             case Gathered():
@@ -271,8 +274,7 @@ class Replica:
 
     def _renew(self, incarnations: Incarnations) -> Effects:
         """Take over which disks others are on, and discard what was counted from older ones."""
-        records = self.disks.renew(incarnations)
-        if not records:
+        if not (records := self.disks.renew(incarnations)):
             return NOTHING
         self.acceptor.incarnations = self.disks.shown
         for record in records:
@@ -313,8 +315,7 @@ class Replica:
             learner.decided_through,
             decided=learner.knows(slot) or slot < learner.kept_from,
         )
-        vote = self.acceptor.votes.get(slot)
-        if vote is not None:
+        if (vote := self.acceptor.votes.get(slot)) is not None:
             learner.cover(vote)
         return effects
 

@@ -20,7 +20,7 @@ from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.agreements import AgreementEvent, Agreements, Begun
 from kvpaxos.paxos.ballot import NodeId, Slot
 from kvpaxos.paxos.decisions import Status, value_of
-from kvpaxos.paxos.effects import Effects, Persisted, Received, Ticked
+from kvpaxos.paxos.effects import Dialed, Effects, HungUp, Lost, Persisted, Received, Ticked
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Message, Vote
 from kvpaxos.paxos.quorum import Quorum
@@ -239,8 +239,11 @@ class Peer:
         self._stopped = True
         self._on_broken(failure)
 
-    def _connected(self, peer: NodeId) -> None:
-        self._up.add(peer)
+    def _linked(self, change: Dialed | Lost | HungUp) -> None:
+        if isinstance(change, Dialed):
+            self._up.add(change.peer)
+        elif isinstance(change, Lost):
+            self._up.discard(change.peer)
         self._happened()
 
     def _make_links(
@@ -274,8 +277,7 @@ class Peer:
             persist=persist,
             deliver=self._deliver,
             recall=lambda *_: None,
-            dialed=self._connected,
-            lost=self._up.discard,
+            changed=self._linked,
             formed=lambda _cluster: None,
             fatal=lambda sentence: self._halt(Failure(StartError(sentence))),
             broken=self._halt,

@@ -25,6 +25,7 @@ from kvpaxos.node.handshake import Handshake
 from kvpaxos.node.links import Links
 from kvpaxos.node.switches import Switches
 from kvpaxos.paxos.ballot import Ballot, NodeId, Slot
+from kvpaxos.paxos.effects import Dialed, HungUp, Lost
 from kvpaxos.paxos.formation import Formation
 from kvpaxos.paxos.messages import Accepted, Message, Prepare
 from kvpaxos.paxos.recall import RecallMessage
@@ -39,6 +40,14 @@ GIVE_UP_S = 20.0
 Record = TypeVar("Record", bound=NodeRecord)
 
 Delivery = tuple[NodeId, int, Message]
+
+Verb = Literal["dialed", "lost", "hung up", "formed", "fatal"]
+
+CHANGES: Final[Mapping[type[Dialed | Lost | HungUp], Verb]] = {
+    Dialed: "dialed",
+    Lost: "lost",
+    HungUp: "hung up",
+}
 
 
 def names(count: int) -> tuple[NodeId, ...]:
@@ -99,7 +108,7 @@ class Member:
         self.delivered: list[Delivery] = []
         self.recalls: list[tuple[NodeId, RecallMessage]] = []
         self.writing: Deferred[None] | None = None
-        self.events: list[tuple[Literal["dialed", "lost", "formed", "fatal"], str]] = []
+        self.events: list[tuple[Verb, str]] = []
         self._waiting: list[tuple[Callable[[], bool], Deferred[None]]] = []
         self.links = Links(
             clock or REACTOR,
@@ -123,8 +132,7 @@ class Member:
             persist=self.persist,
             deliver=self._delivered,
             recall=lambda peer, message: self.recalls.append((peer, message)),
-            dialed=lambda peer: self._event("dialed", peer),
-            lost=lambda peer: self._event("lost", peer),
+            changed=lambda change: self._event(CHANGES[type(change)], change.peer),
             formed=lambda cluster: self._event("formed", cluster),
             fatal=lambda sentence: self._event("fatal", sentence),
             broken=lambda failure: self._event("fatal", failure.getErrorMessage()),
@@ -180,7 +188,7 @@ class Member:
         self.delivered.append((peer, group, message))
         self._look()
 
-    def _event(self, verb: Literal["dialed", "lost", "formed", "fatal"], about: str) -> None:
+    def _event(self, verb: Verb, about: str) -> None:
         self.events.append((verb, about))
         self._look()
 

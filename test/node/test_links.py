@@ -151,6 +151,7 @@ async def test_a_deaf_member_is_dialed_again_once_it_listens(three: Cluster) -> 
     await b.links.deafen()
     await a.until(lambda: B not in a.up())
     await c.until(lambda: B not in c.up())
+    await b.until(lambda: {A, C} <= set(b.said("hung up")))
     assert b.up() == {A, C}
     await b.links.listen()
     await three.met()

@@ -9,7 +9,7 @@ from typing import Final, Literal
 import pytest
 
 from kvpaxos.paxos.ballot import NO_SLOT, ZERO_BALLOT, Ballot, NodeId, Slot
-from kvpaxos.paxos.effects import Leaving, Lost, Persisted, Proposed, Wish
+from kvpaxos.paxos.effects import HungUp, Leaving, Lost, Persisted, Proposed, Wish
 from kvpaxos.paxos.election import BACKOFF_MAX_S, SLOW_MAX_S
 from kvpaxos.paxos.limits import Limits
 from kvpaxos.paxos.memory import Memory
@@ -126,6 +126,28 @@ def test_who_stands(case: Stands) -> None:
         sync_s=case.sync_s,
     )
     assert bool(bench.ballots) == (case.verdict == "stands")
+
+
+def test_nobody_stands_who_was_hung_up_on_before_it_is_dialed_again() -> None:
+    """Nobody can dial it, maybe: then it does not hear that another leads meanwhile."""
+    bench = Bench()
+    bench.touch(B, C, says=SILENT)
+    bench.step(HungUp(B))
+    bench.step(HungUp(C))
+    bench.live(TIMING.patience_s / 2, answered_by={B: SILENT, C: SILENT})
+    assert bench.ballots == []
+    bench.dialed_by(B, SILENT)
+    bench.live(TIMING.patience_s / 2, answered_by={B: SILENT, C: SILENT}, until=bench.stands)
+    assert bench.stands()
+
+
+def test_a_leader_stays_one_while_those_who_hung_up_dial_again() -> None:
+    bench = Bench()
+    bench.lead()
+    bench.step(HungUp(B))
+    bench.step(HungUp(C))
+    bench.tick()
+    assert bench.leads()
 
 
 class TestFollowing:

@@ -9,7 +9,7 @@ from random import Random
 from typing import Protocol, get_args
 
 from kvpaxos.paxos.ballot import NodeId
-from kvpaxos.paxos.effects import Dialed, Event, Lost, Received
+from kvpaxos.paxos.effects import Dialed, Event, HungUp, Lost, Received
 from kvpaxos.paxos.formation import Stands
 from kvpaxos.paxos.messages import Envelope, Message, Request
 from test.simulator.agenda import Agenda
@@ -57,7 +57,7 @@ class Network:
     """Carries messages between nodes.
 
     A direction that is cut swallows what is sent into it, and nobody is told. A connection
-    that breaks loses what is on it, and its dialer is told.
+    that breaks loses what is on it, and both its ends are told.
 
     :ivar sent: how many messages of each kind were sent.
     """
@@ -112,7 +112,10 @@ class Network:
         """
         self._up.discard(node)
         for peer in self._others(node):
-            self._connections[node, peer].number = 0
+            dialed = self._connections[node, peer]
+            if dialed.number and not silently:
+                self._agenda.after(0.0005, partial(self._post, peer, HungUp(node)))
+            dialed.number = 0
             if not silently:
                 self.break_connection(peer, node)
 
@@ -160,6 +163,7 @@ class Network:
         if connection.number:
             connection.number = 0
             self._agenda.after(0.0005, partial(self._post, dialer, Lost(listener)))
+            self._agenda.after(0.0005, partial(self._post, listener, HungUp(dialer)))
             self._redial(dialer, listener)
 
     def heal(self) -> None:

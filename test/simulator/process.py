@@ -20,6 +20,7 @@ from kvpaxos.paxos.effects import (
     Dialed,
     Effects,
     Event,
+    HungUp,
     Leaving,
     Lookup,
     Lost,
@@ -300,7 +301,7 @@ class Process:
         elif self.replica is not None:
             if not self._takes(event):
                 self._step(self.replica, event)
-        elif isinstance(event, Dialed | Lost | Persisted):
+        elif isinstance(event, Dialed | Lost | HungUp | Persisted):
             self._early.append(event)
 
     def usurp(self) -> None:

@@ -22,6 +22,7 @@ from kvpaxos.paxos.effects import (
     Dialed,
     Effects,
     Event,
+    HungUp,
     Leaving,
     Lost,
     Outcome,
@@ -192,6 +193,7 @@ class Scenario:
         self._wire = [(sender, e) for sender, e in self._wire if e.to != name]
         for other in self._alive():
             self._step(other, Lost(node.name))
+            self._step(other, HungUp(node.name))
 
     def _do_restart(self, name: str) -> None:
         """Start a node again from what its disk holds."""
