@@ -41,6 +41,12 @@ class Partitions(StoreScenario):
                     return place
             await self.clerk.get("q")
 
+    async def steps_down(self, place: int) -> None:
+        """Wait until the node at ``place`` has heard that it leads no more."""
+        node = self.group.nodes[place]
+        while node.leader() == node.node:
+            await self.clerks[self.others(place)[0]].get("q")
+
     def others(self, *places: int) -> list[int]:
         return [place for place in range(self.count) if place not in places]
 

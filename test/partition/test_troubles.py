@@ -40,7 +40,8 @@ class OneWayTests(Partitions):
     async def test_a_leader_that_cannot_be_dialed_is_replaced_and_comes_back(self) -> None:
         await self.group.deafen(self.leader)
         await self.settle(self.others(self.leader))
-        assert await self.whoever_leads(but=self.leader) != self.leader
+        await self.steps_down(self.leader)
+        assert await self.whoever_leads() != self.leader
         await self.group.listen(self.leader)
         await self.settle(range(5))
         await self.check_all(range(5))
