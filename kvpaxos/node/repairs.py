@@ -117,7 +117,7 @@ class Repairs:
         mending.write(Directory(self._files, self._data / JOURNAL))
         self.mended += mending.records
         _log.warn(
-            "the journal was mended in place: {count} damaged records are again what they were",
+            "the journal was mended in place; damaged records made again: {count}",
             count=mending.records,
         )
 

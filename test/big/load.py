@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -115,6 +116,17 @@ def say(what: str) -> None:
     """Tell whoever runs this program."""
     sys.stdout.write(f"{what}\n")
     sys.stdout.flush()
+
+
+def least_in_a_second(waits: Waits) -> int:
+    """Return how many writes ended in the second in which the fewest did, of more than two.
+
+    The first and the last one do not count: connections begin and end in them.
+    """
+    ends = [began + wait for began, wait in waits]
+    first = min(ends)
+    counts = Counter(int(end - first) for end in ends)
+    return min(counts[second] for second in range(1, max(counts)))
 
 
 def shares(waits: Waits) -> dict[float, float]:

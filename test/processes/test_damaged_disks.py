@@ -158,7 +158,7 @@ def test_a_node_whose_journal_is_damaged_has_it_mended_and_is_the_node_that_it_w
     with writing(other) as meanwhile:
         mindful.launch(damaged)
         damaged.wait_for_line("this node asks the others for what was in it")
-        damaged.wait_for_line("the journal was mended in place: 3 damaged records")
+        damaged.wait_for_line("the journal was mended in place; damaged records made again: 3")
         damaged.wait_for_line("ready")
     wait_for_equal_states(mindful.nodes)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from test.big.bystanders import own_share, slowed, with_backlog
-from test.big.load import Waits
+from test.big.load import Waits, least_in_a_second
 
 
 @pytest.mark.parametrize(
@@ -43,3 +43,10 @@ def test_half_of_the_time_is_lost_where_work_takes_twice_the_usual() -> None:
 def test_processors_that_are_always_slow_are_not_slowed() -> None:
     assert slowed([(float(number), 9.0) for number in range(50)]) == []
     assert slowed([]) == []
+
+
+def test_what_nodes_can_do_is_what_they_do_in_their_worst_second() -> None:
+    ends = [0.5, 0.75, 1.5, 1.75, 2.0, 2.5, 2.75, 3.5, 3.75, 4.0, 4.5]
+    assert least_in_a_second([(end - 0.25, 0.25) for end in ends]) == 2
+    assert least_in_a_second([(0.0, end) for end in ends if end not in {2.0, 2.75}]) == 1
+    assert least_in_a_second([(0.0, end) for end in (0.5, 3.75)]) == 0
