@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from test.big.awake import awake
 from test.big.bystanders import bystanders
 from test.big.load import (
     ENDLESS,
@@ -144,6 +145,7 @@ def main(arguments: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="kvpaxos-away-") as directory,
         cluster(Path(directory)) as group,
+        awake(say),
     ):
         group.start()
         away = Away(group, options.keys, options.value_bytes, say)

@@ -1,9 +1,15 @@
 """Who else was held up while clients waited for nodes.
 
-A machine that has other things to do lets clients wait, too. So there are three bystanders: a
-process that only sleeps, one that only syncs a few bytes to the disk that the nodes have, and one
-that does the same little piece of work again and again. They say when they were held up for long.
-A pause that one of them had as well is not the nodes' own.
+A machine that has other things to do lets clients wait, too. So there are bystanders: a process on
+each processor that only sleeps, one that only syncs a few bytes to the disk that the nodes have,
+and one that does the same little piece of work again and again. They say when they were held up for
+long. A pause that one of them had as well is not the nodes' own.
+
+Those that sleep and sync take precedence over all else on the machine, if that is allowed (root
+may): then no node that needs a processor holds them up, and little is enough to be held up by. A
+host may leave a processor alone for 20 ms, or, for 60 ms, need one for whatever a disk is told,
+where 0.02 ms are usual: nodes that have half of what they can do to do are slow then, and one
+sync takes a few milliseconds.
 
 What takes more of a processor's time than usual, the same work, takes it because the processor is
 one of two, and somebody else is busy on the other: two processors that share a core do hardly more
@@ -30,7 +36,10 @@ LOOK_S: Final = 0.01
 """What a bystander sleeps between its looks. Between its syncs the disk is the nodes' alone."""
 
 HELD_UP_S: Final = 0.02
-"""A bystander that took longer for something was held up."""
+"""A bystander that took so much longer for something was held up."""
+
+HELD_UP_FIRST_S: Final = 0.005
+"""The same of one that takes precedence: no sync that the nodes do takes the disk so long."""
 
 CATCHES_UP: Final = 2.0
 """At half of what nodes can do, what has come in a pause is done with after as long again."""
@@ -58,10 +67,15 @@ class Bystanders:
         self.slowed: Waits = []
         self._slow_share = 0.0
         self._ended = Event()
+        sleep, sync = partial(self._ended.wait, LOOK_S), partial(_sync, directory / "bystander")
+        everywhere = os.sched_getaffinity(0)
         self._began = [
-            self._begin("the bystander slept", partial(self._ended.wait, LOOK_S)),
-            self._begin("the bystander's sync took", partial(_sync, directory / "bystander")),
+            self._begin(
+                f"the bystander on processor {number} slept late by", sleep, LOOK_S, {number}
+            )
+            for number in sorted(everywhere)
         ]
+        self._began.append(self._begin("a bystander's sync took", sync, 0.0, everywhere))
         self._worker = _start(_work_on, self._ended)
 
     def end(self) -> None:
@@ -81,11 +95,14 @@ class Bystanders:
     def tell(self, tell: Say) -> None:
         """Say when they were held up."""
         for what, pauses in self.pauses.items():
+            tell(f"held up {len(pauses)} times:")
             tell_pauses(what, pauses, tell)
         tell(f"processors were slowed down in {self._slow_share:.0%} of the time")
 
-    def _begin(self, what: str, work: Callable[[], object]) -> tuple[str, Connection]:
-        return what, _start(_stand_by, self._ended, work)
+    def _begin(
+        self, what: str, work: Callable[[], object], takes_s: float, processors: set[int]
+    ) -> tuple[str, Connection]:
+        return what, _start(_stand_by, self._ended, work, takes_s, processors)
 
 
 def with_backlog(pauses: Waits) -> Waits:
@@ -149,17 +166,33 @@ def _start(run: Callable[..., None], *arguments: object) -> Connection:
     return receiver
 
 
-def _stand_by(pauses: Connection, ended: EventType, work: Callable[[], object]) -> None:
+def _stand_by(
+    pauses: Connection,
+    ended: EventType,
+    work: Callable[[], object],
+    takes_s: float,
+    processors: set[int],
+) -> None:
+    os.sched_setaffinity(0, processors)
+    held_up_s = HELD_UP_FIRST_S if _takes_precedence() else HELD_UP_S
     found: Waits = []
-    before = time.monotonic()
     while not ended.is_set():
+        due = time.monotonic() + takes_s
         work()
-        now = time.monotonic()
-        if now - before > HELD_UP_S:
-            found.append((before, now - before))
+        late_s = time.monotonic() - due
+        if late_s > held_up_s:
+            found.append((due, late_s))
         ended.wait(LOOK_S)
-        before = time.monotonic()
     pauses.send(found)
+
+
+def _takes_precedence() -> bool:
+    """Go before all others on this machine from now on, and return whether that is allowed."""
+    try:
+        os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+    except PermissionError:
+        return False
+    return True
 
 
 def _work_on(samples: Connection, ended: EventType) -> None:
