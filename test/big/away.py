@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from test.big.awake import awake
 from test.big.bystanders import bystanders
 from test.big.load import (
     ENDLESS,
@@ -145,7 +144,6 @@ def main(arguments: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="kvpaxos-away-") as directory,
         cluster(Path(directory)) as group,
-        awake(say),
     ):
         group.start()
         away = Away(group, options.keys, options.value_bytes, say)

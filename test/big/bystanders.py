@@ -6,10 +6,7 @@ and one that does the same little piece of work again and again. They say when t
 long. A pause that one of them had as well is not the nodes' own.
 
 Those that sleep and sync take precedence over all else on the machine, if that is allowed (root
-may): then no node that needs a processor holds them up, and little is enough to be held up by. A
-host may leave a processor alone for 20 ms, or, for 60 ms, need one for whatever a disk is told,
-where 0.02 ms are usual: nodes that have half of what they can do to do are slow then, and one
-sync takes a few milliseconds.
+may): then no node that needs a processor holds them up, and little is enough to be held up by.
 
 What takes more of a processor's time than usual, the same work, takes it because the processor is
 one of two, and somebody else is busy on the other: two processors that share a core do hardly more

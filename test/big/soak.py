@@ -18,14 +18,12 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
 from statistics import median
 from typing import Final
 
-from test.big.awake import awake
 from test.big.bystanders import bystanders
 from test.big.load import (
     ENDLESS,
@@ -189,7 +187,6 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--minutes", type=float, help="go on for so long")
     parser.add_argument("--rate", type=float, help="writes a second")
     parser.add_argument("--connections", type=int, default=CONNECTIONS)
-    parser.add_argument("--let-sleep", action="store_true", help="do not keep processors awake")
     options = parser.parse_args(arguments)
     load, seconds = Load(options.writes, KEYS), inf
     if options.minutes:
@@ -199,7 +196,6 @@ def main(arguments: Sequence[str]) -> int:
     with (
         tempfile.TemporaryDirectory(prefix="kvpaxos-soak-") as directory,
         cluster(Path(directory)) as group,
-        nullcontext() if options.let_sleep else awake(say),
     ):
         group.start()
         seen = Seen(group)

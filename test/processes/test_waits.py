@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from test.big.awake import awake
 from test.big.bystanders import own_share, slowed, with_backlog
 from test.big.load import Waits, least_in_a_second
 
@@ -53,25 +50,3 @@ def test_what_nodes_can_do_is_what_they_do_in_their_worst_second() -> None:
     assert least_in_a_second([(end - 0.25, 0.25) for end in ends]) == 2
     assert least_in_a_second([(0.0, end) for end in ends if end not in {2.0, 2.75}]) == 1
     assert least_in_a_second([(0.0, end) for end in (0.5, 3.75)]) == 0
-
-
-def test_processors_stay_awake_for_as_long_as_somebody_has_the_wish_open(tmp_path: Path) -> None:
-    wishes, told = tmp_path / "wishes", list[str]()
-    wishes.touch()
-    with awake(told.append, wishes):
-        assert wishes.read_bytes() == bytes(4)
-        assert _times_open(wishes) == 1
-    assert _times_open(wishes) == 0
-    assert told == ["processors are kept awake"]
-
-
-def test_where_processors_may_sleep_a_long_run_says_so(tmp_path: Path) -> None:
-    told = list[str]()
-    with awake(told.append, tmp_path / "wishes"):
-        (line,) = told
-    assert line.startswith("processors may sleep, and wake late: [Errno 2]")
-
-
-def _times_open(path: Path) -> int:
-    handles = Path("/proc/self/fd").iterdir()
-    return [handle.readlink() for handle in handles if handle.is_symlink()].count(path)
