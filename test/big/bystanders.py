@@ -76,7 +76,7 @@ class Bystanders:
             )
             for number in sorted(everywhere)
         ]
-        self._began.append(self._begin("a bystander's sync took", sync, 0.0, everywhere))
+        self._began.append(self._begin("the bystander's sync took", sync, 0.0, everywhere))
         self._worker = _start(_work_on, self._ended)
 
     def end(self) -> None:
@@ -96,7 +96,7 @@ class Bystanders:
     def tell(self, tell: Say) -> None:
         """Say when they were held up."""
         for what, pauses in self.pauses.items():
-            tell(f"held up {len(pauses)} times:")
+            tell(f"this bystander was held up {len(pauses)} times:")
             tell_pauses(what, pauses, tell)
         tell(f"processors were slowed down in {self._slow_share:.0%} of the time")
 
